@@ -1,0 +1,62 @@
+# Every target sets up what it needs in $(VENV) first, so that any of them works in an
+# empty clone on a machine that has Python 3.11 or newer and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+export PYTHONHASHSEED := 0
+export MPLBACKEND := Agg
+
+.PHONY: help demo test test-slow lint format docs bench clean
+
+help:
+	@echo "make demo       set up, then real images -> calibrated probabilities, offline (3 min after installation)"
+	@echo "make test       the default test suite with coverage"
+	@echo "make test-slow  the tests that are marked slow"
+	@echo "make lint       ruff (lint and format check) and mypy on the numerical core"
+	@echo "make docs       the HTML documentation, warnings as errors, in docs/_build/html"
+	@echo "make bench      the comparisons of benchmarks/ (feature sets need SKCLIP_FEATURE_SETS)"
+	@echo "make clean      remove what the other targets made"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "skclip needs Python 3.11 or newer; got $$($(PYTHON) --version). Run: make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "$(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+
+# One stamp per set of extras; pyproject.toml changing means installing again.
+$(VENV)/.core: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --progress-bar off -e .
+	@touch $@
+
+$(VENV)/.%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --progress-bar off -e ".[$*]"
+	@touch $@
+
+demo: $(VENV)/.core
+	$(BIN)/python examples/demo.py --output demo_output
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term --cov-fail-under=90 $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.test
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
+	@echo "The pages are in docs/_build/html/index.html"
+
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/feature_sets.py
+
+clean:
+	rm -rf $(VENV) docs/_build docs/generated docs/gallery demo_output .pytest_cache .mypy_cache .ruff_cache .coverage

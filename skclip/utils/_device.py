@@ -1,0 +1,40 @@
+"""The device that work runs on, and the floating-point type that goes with it."""
+
+import torch
+
+__all__ = ["resolve_device"]
+
+
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """Turn a `device` parameter into a :class:`torch.device` that exists here.
+
+    Parameters
+    ----------
+    device : str or torch.device, default="auto"
+        "auto" is CUDA where there is a usable GPU, else the CPU. Anything else is
+        passed to :class:`torch.device` ("cpu", "cuda", "cuda:1", "mps").
+
+    Raises
+    ------
+    ValueError
+        If the device is not a valid name or is not available on this machine.
+    """
+    if isinstance(device, str) and device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError) as exc:
+        raise ValueError(
+            f"device must be 'auto' or a torch device such as 'cpu' or 'cuda:0'; got {device!r}."
+        ) from exc
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device={str(device)!r} was asked for but torch sees no CUDA GPU on this machine. "
+            "Pass device='auto' or device='cpu'."
+        )
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device={str(device)!r} was asked for but torch sees only "
+            f"{torch.cuda.device_count()} CUDA device(s). Pass a smaller index."
+        )
+    return resolved

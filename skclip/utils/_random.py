@@ -1,0 +1,16 @@
+"""From scikit-learn's random_state to torch's generator."""
+
+import torch
+from sklearn.utils import check_random_state
+
+__all__ = ["integer_seed", "torch_generator"]
+
+
+def integer_seed(random_state):
+    """An integer below 2**31 from an int, a RandomState or None."""
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def torch_generator(random_state):
+    """A generator on the CPU, so that the same seed draws the same numbers for any device."""
+    return torch.Generator().manual_seed(integer_seed(random_state))
