@@ -1,0 +1,33 @@
+"""Small random problems for the numerical core."""
+
+import pytest
+import torch
+
+from skclip._core.linear import LinearProblem
+
+
+def make_problem(
+    n=30, d=8, c=4, *, tau=5.0, lam=2.0, fit_intercept=False, weighted=True, prior=True, seed=0
+):
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    X = torch.nn.functional.normalize(normal(n, d), dim=1)
+    weight = torch.rand(n, generator=generator, dtype=torch.float64) + 0.5
+    y = torch.arange(n) % c
+    return LinearProblem(
+        X=X,
+        y=y,
+        sample_weight=weight if weighted else torch.ones(n, dtype=torch.float64),
+        prior_mean=0.3 * normal(c, d) if prior else torch.zeros(c, d, dtype=torch.float64),
+        prior_precision=lam * (1 + torch.arange(c, dtype=torch.float64) / c),
+        logit_scale=tau,
+        fit_intercept=fit_intercept,
+    )
+
+
+@pytest.fixture
+def problem():
+    return make_problem()

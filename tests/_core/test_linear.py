@@ -1,0 +1,202 @@
+"""The mode of the linear form: calculus, the optimum, limits and symmetries."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from skclip._core.linear import (
+    LinearProblem,
+    Span,
+    _Objective,
+    log_softmax_gap,
+    logits,
+    solve_map,
+)
+from skclip._core.optimum import Status
+
+from .conftest import make_problem
+
+TOL = 1e-11
+
+
+def objective(problem, W, b):
+    """J written down naively."""
+    scores = logits(problem.X, W, b, problem.logit_scale)
+    loss = torch.nn.functional.cross_entropy(scores, problem.y, reduction="none")
+    penalty = (problem.prior_precision * (W - problem.prior_mean).square().sum(dim=1)).sum()
+    return problem.sample_weight @ loss + 0.5 * penalty
+
+
+def solve(problem, **changes):
+    return solve_map(replace(problem, **changes), tol=TOL, max_iter=2000)
+
+
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize(("n", "d"), [(30, 8), (6, 20)])
+def test_the_gradient_of_the_naive_objective_vanishes_at_the_solution(fit_intercept, n, d):
+    """Also when there are fewer rows than features, where the work is done in span(X)."""
+    problem = make_problem(n=n, d=d, fit_intercept=fit_intercept)
+    solution = solve(problem)
+    W = solution.W.clone().requires_grad_(True)
+    b = solution.b.clone().requires_grad_(True)
+    objective(problem, W, b).backward()
+    assert solution.status is Status.CONVERGED
+    assert solution.gradient_norm <= TOL
+    scale = problem.logit_scale * float(problem.sample_weight.sum())
+    # gradient_norm is measured in span(X), outside of which the gradient is zero.
+    assert float(W.grad.norm(dim=1).max()) / scale <= 2 * TOL
+    if fit_intercept:
+        assert float(b.grad.abs().max()) / scale <= 2 * TOL
+
+
+def test_the_reported_objective_is_the_naive_objective(problem):
+    solution = solve(problem)
+    expected = float(objective(problem, solution.W, solution.b))
+    assert solution.objective == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_certificate_is_the_gradient_norm_of_the_naive_objective(problem):
+    """Away from the optimum, where the number means something."""
+    solution = solve_map(problem, tol=1e-2, max_iter=100)
+    W = solution.W.clone().requires_grad_(True)
+    objective(problem, W, solution.b).backward()
+    scale = problem.logit_scale * float(problem.sample_weight.sum())
+    assert solution.gradient_norm == pytest.approx(
+        float(W.grad.norm(dim=1).max()) / scale, rel=1e-8
+    )
+
+
+def test_float32_reaches_the_objective_of_float64():
+    """The stated tolerance on large problems: 1e-6 relative in the objective."""
+    problem = make_problem(n=200, d=40, c=10, tau=20.0)
+    single = LinearProblem(
+        X=problem.X.float(),
+        y=problem.y,
+        sample_weight=problem.sample_weight.float(),
+        prior_mean=problem.prior_mean.float(),
+        prior_precision=problem.prior_precision.float(),
+        logit_scale=problem.logit_scale,
+    )
+    reference = solve(problem)
+    solution = solve_map(single, tol=1e-6, max_iter=500)
+    value = float(objective(problem, solution.W.double(), solution.b.double()))
+    assert value == pytest.approx(reference.objective, rel=1e-6)
+
+
+def test_log_softmax_gap_equals_cross_entropy():
+    generator = torch.Generator().manual_seed(0)
+    scores = 30 * torch.randn(20, 5, generator=generator, dtype=torch.float64)
+    y = torch.arange(20) % 5
+    loss, P = log_softmax_gap(scores, y)
+    torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(scores, y, reduction="none"))
+    torch.testing.assert_close(P, torch.softmax(scores, dim=1))
+
+
+def test_a_large_precision_gives_the_prior_mean(problem):
+    """|w_c - t_c| <= tau sum_n a_n |x_n| / lambda, from the stationarity condition."""
+    for lam in (1e2, 1e4, 1e8):
+        solution = solve(problem, prior_precision=torch.full((4,), lam, dtype=torch.float64))
+        bound = problem.logit_scale * float(problem.sample_weight.sum()) / lam
+        assert float((solution.W - problem.prior_mean).norm(dim=1).max()) <= bound
+
+
+def test_rotating_features_and_prototypes_rotates_the_weights(problem):
+    generator = torch.Generator().manual_seed(1)
+    rotation, _ = torch.linalg.qr(torch.randn(8, 8, generator=generator, dtype=torch.float64))
+    rotated = solve(problem, X=problem.X @ rotation, prior_mean=problem.prior_mean @ rotation)
+    torch.testing.assert_close(rotated.W, solve(problem).W @ rotation, rtol=1e-8, atol=1e-8)
+
+
+def test_permuting_classes_permutes_the_weights(problem):
+    order = torch.tensor([2, 0, 3, 1])
+    position = torch.argsort(order)
+    permuted = solve(
+        problem,
+        y=position[problem.y],
+        prior_mean=problem.prior_mean[order],
+        prior_precision=problem.prior_precision[order],
+    )
+    torch.testing.assert_close(permuted.W, solve(problem).W[order], rtol=1e-8, atol=1e-8)
+
+
+def test_a_weight_of_two_is_the_row_twice():
+    problem = make_problem(weighted=False)
+    weight = problem.sample_weight.clone()
+    weight[::3] = 2.0
+    rows = torch.repeat_interleave(torch.arange(len(weight)), weight.long())
+    weighted = solve(problem, sample_weight=weight)
+    repeated = solve(
+        problem, X=problem.X[rows], y=problem.y[rows], sample_weight=torch.ones_like(rows).double()
+    )
+    torch.testing.assert_close(weighted.W, repeated.W, rtol=1e-8, atol=1e-8)
+
+
+def test_a_warm_start_ends_at_the_same_optimum_in_fewer_iterations(problem):
+    cold = solve(problem, fit_intercept=True)
+    near = replace(problem, fit_intercept=True, prior_precision=1.1 * problem.prior_precision)
+    from_cold = solve_map(near, tol=TOL, max_iter=2000)
+    from_warm = solve_map(near, tol=TOL, max_iter=2000, start=(cold.W, cold.b))
+    torch.testing.assert_close(from_cold.W, from_warm.W, rtol=1e-8, atol=1e-8)
+    assert from_warm.n_iter < from_cold.n_iter
+
+
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize(("n", "d"), [(30, 8), (6, 20)])
+def test_span_reproduces_the_rows_and_has_orthonormal_axes(n, d, centred):
+    problem = make_problem(n=n, d=d)
+    span = Span.of(problem.X, problem.sample_weight, centred=centred)
+    r = span.Z.shape[1]
+    assert r == min(n - centred, d)
+    torch.testing.assert_close(span.Z @ span.basis.T + span.centre, problem.X)
+    torch.testing.assert_close(span.basis.T @ span.basis, torch.eye(r, dtype=torch.float64))
+    torch.testing.assert_close(
+        span.Z.T @ (problem.sample_weight[:, None] * span.Z), torch.diag(span.energy)
+    )
+
+
+def test_identical_rows_have_a_span_of_rank_zero_after_centring():
+    """Constant features leave only the intercept to be fitted."""
+    X = torch.ones(6, 3, dtype=torch.float64)
+    problem = LinearProblem(
+        X=X,
+        y=torch.tensor([0, 0, 0, 0, 1, 1]),
+        sample_weight=torch.ones(6, dtype=torch.float64),
+        prior_mean=torch.zeros(2, 3, dtype=torch.float64),
+        prior_precision=torch.ones(2, dtype=torch.float64),
+        logit_scale=1.0,
+        fit_intercept=True,
+    )
+    solution = solve(problem)
+    P = torch.softmax(logits(X, solution.W, solution.b, 1.0), dim=1)
+    torch.testing.assert_close(P[0], torch.tensor([4 / 6, 2 / 6], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_both_solvers_find_the_same_optimum(fit_intercept):
+    """Two implementations that share only the gradient."""
+    problem = make_problem(n=60, fit_intercept=fit_intercept)
+    newton = solve_map(problem, tol=TOL, max_iter=100, solver="newton-cg")
+    lbfgs = solve_map(problem, tol=TOL, max_iter=2000, solver="lbfgs")
+    torch.testing.assert_close(newton.W, lbfgs.W, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(newton.b, lbfgs.b, rtol=1e-8, atol=1e-8)
+    assert newton.n_iter < lbfgs.n_iter
+
+
+def test_the_hessian_is_the_derivative_of_the_gradient():
+    """Central differences in float64, and the diagonal against the products."""
+    problem = make_problem(n=20, d=5, fit_intercept=True)
+    span = Span.of(problem.X, problem.sample_weight, centred=True)
+    objective = _Objective(problem, span)
+    generator = torch.Generator().manual_seed(0)
+    point, direction = 0.1 * torch.randn(2, 4, 6, generator=generator, dtype=torch.float64)
+    product, diagonal = objective.hessian(point)
+    step = 1e-5
+    ahead = objective.value_and_gradient(point + step * direction)[1]
+    behind = objective.value_and_gradient(point - step * direction)[1]
+    torch.testing.assert_close(
+        product(direction), (ahead - behind) / (2 * step), rtol=1e-6, atol=1e-6
+    )
+    unit = torch.zeros(4, 6, dtype=torch.float64)
+    unit[2, 3] = 1.0
+    torch.testing.assert_close(product(unit)[2, 3], diagonal[2, 3])
