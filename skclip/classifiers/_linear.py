@@ -1,0 +1,57 @@
+"""The part that classifiers with linear logits share."""
+
+import logging
+import warnings
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from tqdm.auto import tqdm
+
+from skclip._core.linear import logits
+from skclip._core.optimum import Status
+from skclip.classifiers._base import BaseAdapterClassifier
+
+__all__ = ["LinearAdapterClassifier", "epoch_progress", "warn_unless_converged"]
+
+logger = logging.getLogger(__name__)
+
+
+class LinearAdapterClassifier(BaseAdapterClassifier):
+    """Logits ``(logit_scale_ * X @ coef_.T + intercept_) / temperature_``."""
+
+    def _store_linear(self, W, b=None, temperature=1.0):
+        self.coef_ = W.cpu().numpy()
+        self.intercept_ = np.zeros(len(W), W.cpu().numpy().dtype) if b is None else b.cpu().numpy()
+        self.temperature_ = float(temperature)
+
+    def _log_proba(self, X):
+        W = torch.tensor(self.coef_ / self.temperature_, dtype=X.dtype, device=X.device)
+        b = torch.tensor(self.intercept_ / self.temperature_, dtype=X.dtype, device=X.device)
+        return torch.log_softmax(logits(X, W, b, self.logit_scale_), dim=1)
+
+
+def warn_unless_converged(solution, tol):
+    """ConvergenceWarning from the solver's status."""
+    exhausted = solution.status is Status.PRECISION and solution.gradient_norm > 1e3 * tol
+    if solution.status is Status.MAX_ITER or exhausted:
+        warnings.warn(
+            f"The solver stopped before its certificate reached tol={tol:g}: "
+            f"{solution.status.value} (gradient norm {solution.gradient_norm:.3g} after "
+            f"{solution.n_iter} iterations). Increase max_iter, or tol.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+
+
+def epoch_progress(total, verbose, name):
+    """A progress bar over epochs, and the callback that drives it."""
+    bar = tqdm(total=total, desc=name, unit="epoch", disable=not verbose)
+
+    def callback(epoch, loss):
+        bar.update(1)
+        bar.set_postfix(loss=f"{loss:.4f}")
+        if epoch + 1 == total:
+            bar.close()
+
+    return callback

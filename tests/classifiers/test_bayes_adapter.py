@@ -1,0 +1,242 @@
+"""The Bayesian adapter: its limits, its identities, and its automatic choices."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_iris, load_wine
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skclip import (
+    BayesAdapterClassifier,
+    LinearProbeClassifier,
+    Prototypes,
+    ZeroShotClassifier,
+)
+
+from .conftest import make_task
+
+
+def test_a_large_precision_is_zero_shot(task):
+    """|w_c - t_c| <= tau n / lambda: at 1e9 logits move by at most 100 * 100 * 24 / 1e9."""
+    adapter = BayesAdapterClassifier(task.text, prior_precision=1e9, temperature=1.0)
+    zero_shot = ZeroShotClassifier(task.text).fit(task.X, task.y)
+    np.testing.assert_allclose(
+        adapter.fit(task.X, task.y).predict_proba(task.X_test),
+        zero_shot.predict_proba(task.X_test),
+        atol=100 * 100 * 24 / 1e9,
+    )
+
+
+def test_without_text_it_is_the_linear_probe(task):
+    """A prior at zero of precision 1/C is the penalty of logistic regression."""
+    adapter = BayesAdapterClassifier(
+        prior_precision=0.5, temperature=1.0, logit_scale=3.0, tol=1e-10
+    )
+    probe = LinearProbeClassifier(C=2.0, logit_scale=3.0, tol=1e-10)
+    np.testing.assert_allclose(
+        adapter.fit(task.X, task.y).coef_, probe.fit(task.X, task.y).coef_, atol=1e-6
+    )
+
+
+def test_an_absent_class_keeps_its_text_prior(task):
+    """Images of other classes only push it away from themselves."""
+    keep = task.y != 2
+    adapter = BayesAdapterClassifier(Prototypes(task.text, range(4))).fit(
+        task.X[keep], task.y[keep]
+    )
+    assert adapter.predict_proba(task.X_test)[task.y_test == 2, 2].max() > 0
+
+
+def test_one_precision_per_class_moves_each_class_as_told(task):
+    free_first = BayesAdapterClassifier(
+        task.text, prior_precision=[1.0, 1e8, 1e8, 1e8], temperature=1.0
+    ).fit(task.X, task.y)
+    moved = np.linalg.norm(free_first.coef_ - task.text, axis=1)
+    assert moved[0] > 1e3 * moved[1:].max()
+    np.testing.assert_array_equal(free_first.prior_precision_, [1.0, 1e8, 1e8, 1e8])
+
+
+def test_the_temperature_divides_the_logits(task):
+    warm = BayesAdapterClassifier(task.text, prior_precision=10.0, temperature=2.0)
+    plain = BayesAdapterClassifier(task.text, prior_precision=10.0, temperature=1.0)
+    p = plain.fit(task.X, task.y).predict_proba(task.X_test)
+    expected = np.sqrt(p) / np.sqrt(p).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(
+        warm.fit(task.X, task.y).predict_proba(task.X_test), expected, atol=1e-10
+    )
+
+
+def test_fixing_what_auto_chose_gives_the_same_model(task):
+    auto = BayesAdapterClassifier(task.text, tol=1e-10).fit(task.X, task.y)
+    fixed = BayesAdapterClassifier(
+        task.text,
+        prior_precision=auto.prior_precision_,
+        temperature=auto.temperature_,
+        tol=1e-10,
+    ).fit(task.X, task.y)
+    np.testing.assert_allclose(
+        fixed.predict_proba(task.X_test), auto.predict_proba(task.X_test), atol=1e-7
+    )
+    assert not hasattr(fixed, "loo_log_likelihood_")
+
+
+@pytest.mark.parametrize("parameter", ["prior_precision", "temperature"])
+def test_either_choice_can_be_automatic_alone(task, parameter):
+    fixed = {"prior_precision": 30.0, "temperature": 1.0}
+    del fixed[parameter]
+    adapter = BayesAdapterClassifier(task.text, **fixed).fit(task.X, task.y)
+    for name, value in fixed.items():
+        np.testing.assert_allclose(getattr(adapter, name + "_"), value)
+    assert adapter.loo_log_likelihood_ < 0
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_auto_beats_zero_shot_and_logistic_regression(seed):
+    """The text prior and the images together tell more than either alone."""
+    task = make_task(n_classes=8, n_features=32, shots=4, n_test=400, seed=seed)
+
+    def loss(classifier):
+        proba = classifier.fit(task.X, task.y).predict_proba(task.X_test)
+        return log_loss(task.y_test, proba)
+
+    adapter = loss(BayesAdapterClassifier(task.text))
+    assert adapter < loss(ZeroShotClassifier(task.text))
+    assert adapter < loss(LogisticRegression(C=100.0))
+
+
+@pytest.mark.parametrize("load", [load_iris, load_wine, load_breast_cancer])
+@pytest.mark.parametrize("scaled", [True, False])
+def test_without_text_it_replaces_logistic_regression(load, scaled):
+    """On data that have nothing to do with CLIP, scaled or with columns as they come."""
+    X, y = load(return_X_y=True)
+    steps = [StandardScaler()] if scaled else []
+
+    def score(classifier):
+        pipeline = make_pipeline(*steps, classifier)
+        return cross_val_score(pipeline, X, y, scoring="neg_log_loss").mean()
+
+    theirs = score(LogisticRegression(max_iter=10_000))
+    assert score(BayesAdapterClassifier()) > theirs - 0.05
+
+
+def test_the_unit_of_the_features_does_not_matter_without_text():
+    X, y = load_iris(return_X_y=True)
+    reference = BayesAdapterClassifier(tol=1e-10).fit(X, y).predict_proba(X)
+    scaled = BayesAdapterClassifier(tol=1e-10).fit(1e3 * X, y).predict_proba(1e3 * X)
+    np.testing.assert_allclose(scaled, reference, atol=1e-7)
+
+
+def test_the_certificate_is_below_tol(task):
+    for tol in (1e-3, 1e-6, 1e-9):
+        adapter = BayesAdapterClassifier(task.text, prior_precision=10.0, tol=tol)
+        assert adapter.fit(task.X, task.y).gradient_norm_ <= tol
+
+
+def test_grid_search_finds_nested_parameters(task):
+    search = GridSearchCV(
+        BayesAdapterClassifier(task.text, temperature=1.0),
+        {"prior_precision": [1.0, 30.0, 1e6]},
+        scoring="neg_log_loss",
+        cv=3,
+    ).fit(task.X, task.y)
+    assert search.best_params_["prior_precision"] in (1.0, 30.0)
+
+
+# -- the paper recipe -----------------------------------------------------------------
+
+
+def test_the_paper_recipe_has_the_published_settings(task):
+    recipe = BayesAdapterClassifier.from_recipe("paper", task.text)
+    assert recipe.form == "cosine"
+    assert recipe.posterior == "variational"
+    assert recipe.prior_precision == pytest.approx(0.01**-2)
+    assert recipe.prototype_norm == 8.8
+    assert recipe.n_posterior_samples == 10
+    assert (recipe.learning_rate, recipe.batch_size) == (0.1, 256)
+
+
+def test_raw_prototypes_keep_their_norm_in_the_recipe(task):
+    raw = 9.3 * task.text
+    assert BayesAdapterClassifier.from_recipe("paper", raw).prototype_norm is None
+    labelled = BayesAdapterClassifier.from_recipe("paper", Prototypes(raw, range(4)))
+    assert labelled.prototype_norm is None
+    fitted = labelled.set_params(max_iter=1).fit(task.X, task.y)
+    np.testing.assert_allclose(np.linalg.norm(fitted.coef_, axis=1), 9.3, rtol=1e-3)
+
+
+def test_changes_replace_settings_of_the_recipe(task):
+    recipe = BayesAdapterClassifier.from_recipe("paper", task.text, max_iter=7, average="logits")
+    assert (recipe.max_iter, recipe.average) == (7, "logits")
+    assert recipe.fit(task.X, task.y).n_iter_ == 7
+
+
+def test_the_recipe_learns_and_keeps_a_small_spread(task):
+    """The spread hardly leaves its start of 0.01: the recipe's known behaviour."""
+    recipe = BayesAdapterClassifier.from_recipe("paper", task.text, random_state=0)
+    recipe.fit(task.X, task.y)
+    zero_shot = ZeroShotClassifier(task.text).fit(task.X, task.y)
+    assert recipe.score(task.X_test, task.y_test) > zero_shot.score(task.X_test, task.y_test)
+    assert recipe.posterior_std_.shape == (4,)
+    assert np.all((recipe.posterior_std_ > 0) & (recipe.posterior_std_ < 0.1))
+
+
+def test_both_averages_agree_when_the_posterior_has_no_spread(task):
+    recipe = BayesAdapterClassifier.from_recipe("paper", task.text, max_iter=5, random_state=0)
+    recipe.fit(task.X, task.y).posterior_std_[:] = 0.0
+    probabilities = recipe.predict_proba(task.X_test)
+    recipe.set_params(average="logits")
+    np.testing.assert_allclose(recipe.predict_proba(task.X_test), probabilities, atol=1e-12)
+
+
+def test_averaging_probabilities_is_less_confident_than_the_mean_weights(task):
+    recipe = BayesAdapterClassifier.from_recipe("paper", task.text, max_iter=5, random_state=0)
+    recipe.fit(task.X, task.y).posterior_std_[:] = 0.3
+    spread = recipe.predict_proba(task.X_test).max(axis=1).mean()
+    recipe.posterior_std_[:] = 0.0
+    assert spread < recipe.predict_proba(task.X_test).max(axis=1).mean()
+
+
+def test_a_recipe_can_be_cloned(task):
+    recipe = BayesAdapterClassifier.from_recipe("paper", task.text, max_iter=5, random_state=0)
+    np.testing.assert_array_equal(
+        clone(recipe).fit(task.X, task.y).predict_proba(task.X_test),
+        recipe.fit(task.X, task.y).predict_proba(task.X_test),
+    )
+
+
+# -- errors ---------------------------------------------------------------------------
+
+
+def test_an_unknown_recipe_is_refused(task):
+    with pytest.raises(ValueError, match=r"The recipes are: 'paper'; got 'cake'\."):
+        BayesAdapterClassifier.from_recipe("cake", task.text)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"posterior": "variational"}, "posterior='variational' needs form='cosine'"),
+        ({"form": "cosine"}, "form='cosine' is fitted by posterior='variational'"),
+        (
+            {"form": "cosine", "posterior": "variational"},
+            "form='cosine' needs a prior_precision; got 'auto'",
+        ),
+        ({"prior_precision": [1.0, 2.0]}, r"one entry per class, shape \(4,\); got shape \(2,\)"),
+        ({"prior_precision": [1.0, 2.0, 0.0, 1.0]}, "prior_precision must be positive and finite"),
+        ({"prior_precision": -1.0}, "The 'prior_precision' parameter"),
+        ({"temperature": 0.0}, "The 'temperature' parameter"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused(task, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        BayesAdapterClassifier(task.text, **parameters).fit(task.X, task.y)
+
+
+def test_the_cosine_form_needs_text(task):
+    adapter = BayesAdapterClassifier(form="cosine", posterior="variational", prior_precision=1.0)
+    with pytest.raises(ValueError, match="form='cosine' needs prototypes"):
+        adapter.fit(task.X, task.y)

@@ -1,0 +1,17 @@
+"""scikit-learn's own checks for each classifier that works without prototypes."""
+
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skclip import BayesAdapterClassifier, LinearProbeClassifier
+
+# The tighter tolerance is for the checks that compare two fits to seven digits.
+ESTIMATORS = [
+    LinearProbeClassifier(tol=1e-11),
+    BayesAdapterClassifier(tol=1e-11),
+    BayesAdapterClassifier(prior_precision=1.0, temperature=1.0, tol=1e-11),
+]
+
+
+@parametrize_with_checks(ESTIMATORS)
+def test_sklearn_common_checks(estimator, check):
+    check(estimator)

@@ -1,0 +1,246 @@
+"""What every classifier of the package promises; a new one joins by a line in CASES."""
+
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from skclip import (
+    BayesAdapterClassifier,
+    LinearProbeClassifier,
+    Prototypes,
+    ZeroShotClassifier,
+)
+from skclip.exceptions import PrototypeMismatchError
+
+# name -> (class, parameters). Few epochs: the contract does not depend on their number.
+CASES = {
+    "zero-shot": (ZeroShotClassifier, {}),
+    "linear-probe": (LinearProbeClassifier, {"tol": 1e-10}),
+    "zs-lp": (LinearProbeClassifier, {"init": "prototypes", "max_iter": 10, "random_state": 0}),
+    "bayes": (BayesAdapterClassifier, {"tol": 1e-10}),
+    "bayes-fixed": (
+        BayesAdapterClassifier,
+        {"prior_precision": 20.0, "temperature": 0.9, "tol": 1e-10},
+    ),
+    "bayes-paper": (
+        BayesAdapterClassifier,
+        {
+            "form": "cosine",
+            "posterior": "variational",
+            "prior_precision": 100.0,
+            "posterior_temperature": "paper",
+            "max_iter": 10,
+            "random_state": 0,
+        },
+    ),
+}
+# Stochastic gradients visit rows in a drawn order, so these depend on the order of rows
+# and, where weights are sampled in a fixed basis, on rotations and class order.
+STOCHASTIC = {"zs-lp", "bayes-paper"}
+EXACT = sorted(set(CASES) - STOCHASTIC)
+
+
+@pytest.fixture(params=sorted(CASES))
+def make(request):
+    cls, parameters = CASES[request.param]
+    return lambda prototypes, **changes: cls(prototypes, **{**parameters, **changes})
+
+
+@pytest.fixture(params=EXACT)
+def make_exact(request):
+    cls, parameters = CASES[request.param]
+    return lambda prototypes, **changes: cls(prototypes, **{**parameters, **changes})
+
+
+def test_probabilities_are_a_distribution_and_predict_takes_the_largest(make, task):
+    classifier = make(task.text).fit(task.X, task.y)
+    proba = classifier.predict_proba(task.X_test)
+    assert proba.shape == (len(task.X_test), 4)
+    np.testing.assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-12)
+    np.testing.assert_array_equal(classifier.predict(task.X_test), proba.argmax(axis=1))
+    np.testing.assert_allclose(classifier.predict_log_proba(task.X_test), np.log(proba))
+
+
+def test_decision_function_is_the_log_odds_of_predict_proba(make, task):
+    classifier = make(task.text).fit(task.X, task.y)
+    proba = classifier.predict_proba(task.X_test)
+    scores = classifier.decision_function(task.X_test)
+    np.testing.assert_allclose(scores, np.log(proba) - np.log1p(-proba), rtol=1e-6, atol=1e-9)
+
+
+def test_two_classes_have_one_decision_value(make, task):
+    keep = task.y < 2
+    classifier = make(task.text[:2]).fit(task.X[keep], task.y[keep])
+    scores = classifier.decision_function(task.X_test)
+    log_proba = classifier.predict_log_proba(task.X_test)
+    assert scores.shape == (len(task.X_test),)
+    np.testing.assert_allclose(scores, log_proba[:, 1] - log_proba[:, 0], rtol=1e-6, atol=1e-9)
+
+
+def test_string_labels_give_the_same_probabilities_in_sorted_order(make, task):
+    names = np.array(["d", "b", "c", "a"])
+    position = np.argsort(np.argsort(names))
+    by_code = make(task.text[np.argsort(names)]).fit(task.X, position[task.y])
+    by_name = make(task.text[np.argsort(names)]).fit(task.X, names[task.y])
+    assert by_name.classes_.tolist() == ["a", "b", "c", "d"]
+    np.testing.assert_array_equal(
+        by_name.predict_proba(task.X_test), by_code.predict_proba(task.X_test)
+    )
+    assert by_name.score(task.X_test, names[task.y_test]) == by_code.score(
+        task.X_test, position[task.y_test]
+    )
+
+
+def test_labelled_prototypes_may_come_in_any_order(make, task):
+    names = np.array(["d", "b", "c", "a"])
+    sorted_rows = make(task.text[np.argsort(names)]).fit(task.X, names[task.y])
+    labelled = make(Prototypes(task.text, names)).fit(task.X, names[task.y])
+    np.testing.assert_array_equal(
+        labelled.predict_proba(task.X_test), sorted_rows.predict_proba(task.X_test)
+    )
+
+
+def test_a_class_without_images_keeps_its_place(make, task):
+    keep = task.y != 2
+    classifier = make(Prototypes(task.text, range(4))).fit(task.X[keep], task.y[keep])
+    assert classifier.classes_.tolist() == [0, 1, 2, 3]
+    assert classifier.predict_proba(task.X_test).shape == (len(task.X_test), 4)
+
+
+def test_the_unit_of_the_rows_does_not_matter_with_text(make, task):
+    """Rows are scaled to unit norm; powers of two leave no rounding."""
+    reference = make(task.text).fit(task.X, task.y).predict_proba(task.X_test)
+    scaled = make(task.text).fit(4 * task.X, task.y).predict_proba(0.5 * task.X_test)
+    np.testing.assert_array_equal(scaled, reference)
+
+
+def test_the_order_of_the_rows_does_not_matter(make_exact, task):
+    order = np.random.default_rng(1).permutation(len(task.X))
+    np.testing.assert_allclose(
+        make_exact(task.text).fit(task.X[order], task.y[order]).predict_proba(task.X_test),
+        make_exact(task.text).fit(task.X, task.y).predict_proba(task.X_test),
+        atol=1e-7,
+    )
+
+
+def test_a_rotation_of_features_and_text_does_not_matter(make_exact, task):
+    rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(16, 16)))
+    rotated = make_exact(task.text @ rotation).fit(task.X @ rotation, task.y)
+    np.testing.assert_allclose(
+        rotated.predict_proba(task.X_test @ rotation),
+        make_exact(task.text).fit(task.X, task.y).predict_proba(task.X_test),
+        atol=1e-7,
+    )
+
+
+def test_renaming_the_classes_permutes_the_columns(make_exact, task):
+    order = np.array([2, 0, 3, 1])  # the new class k is the old order[k]
+    renamed = make_exact(task.text[order]).fit(task.X, np.argsort(order)[task.y])
+    np.testing.assert_allclose(
+        renamed.predict_proba(task.X_test),
+        make_exact(task.text).fit(task.X, task.y).predict_proba(task.X_test)[:, order],
+        atol=1e-7,
+    )
+
+
+def test_a_weight_of_two_is_the_row_twice(make_exact, task):
+    weight = np.where(np.arange(len(task.X)) % 3 == 0, 2, 1)
+    rows = np.repeat(np.arange(len(task.X)), weight)
+    np.testing.assert_allclose(
+        make_exact(task.text).fit(task.X, task.y, sample_weight=weight).predict_proba(task.X_test),
+        make_exact(task.text).fit(task.X[rows], task.y[rows]).predict_proba(task.X_test),
+        atol=1e-7,
+    )
+
+
+def test_the_same_seed_gives_the_same_numbers(make, task):
+    first = make(task.text).fit(task.X, task.y).predict_proba(task.X_test)
+    second = make(task.text).fit(task.X, task.y).predict_proba(task.X_test)
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_row_is_predicted_alike_alone_and_in_a_batch(make, task):
+    classifier = make(task.text).fit(task.X, task.y)
+    whole = classifier.predict_proba(task.X_test)
+    alone = np.concatenate([classifier.predict_proba(row[None]) for row in task.X_test])
+    np.testing.assert_allclose(alone, whole, rtol=1e-7, atol=1e-12)
+
+
+def test_float32_features_are_predicted_in_float32(make, task):
+    classifier = make(task.text).fit(task.X.astype(np.float32), task.y)
+    proba = classifier.predict_proba(task.X_test.astype(np.float32))
+    assert proba.dtype == np.float32
+    np.testing.assert_allclose(proba, classifier.predict_proba(task.X_test), atol=1e-4)
+
+
+def test_fitted_state_is_numpy_only_and_survives_pickling(make, task, tmp_path):
+    """A model fitted on a GPU must load where there is none."""
+    classifier = make(task.text).fit(task.X, task.y)
+    payload = pickle.dumps(classifier)
+    assert b"torch" not in payload.replace(b"torch_generator", b"")
+    reference = classifier.predict_proba(task.X_test)
+    np.testing.assert_array_equal(pickle.loads(payload).predict_proba(task.X_test), reference)
+    joblib.dump(classifier, tmp_path / "model.joblib")
+    loaded = joblib.load(tmp_path / "model.joblib")
+    np.testing.assert_array_equal(loaded.predict_proba(task.X_test), reference)
+
+
+def test_clone_keeps_the_parameters_and_drops_the_fit(make, task):
+    classifier = make(task.text).fit(task.X, task.y)
+    copy = clone(classifier)
+    assert not hasattr(copy, "classes_")
+    np.testing.assert_array_equal(copy.prototypes, task.text)
+
+
+def test_one_shot_does_not_warn(make, task):
+    """scikit-learn suspects a regression when every label occurs once."""
+    classifier = make(task.text).fit(task.X[:4], task.y[:4])
+    assert np.isfinite(classifier.predict_proba(task.X_test)).all()
+
+
+def test_too_few_prototypes_are_refused(make, task):
+    message = (
+        r"prototypes has 3 rows but y contains 4 classes\. Pass a Prototypes object with labels"
+    )
+    with pytest.raises(PrototypeMismatchError, match=message):
+        make(task.text[:3]).fit(task.X, task.y)
+
+
+def test_a_class_without_prototype_is_refused(make, task):
+    message = r"Every class of y needs a prototype; got no prototype for 3\."
+    with pytest.raises(PrototypeMismatchError, match=message):
+        make(Prototypes(task.text[:3], range(3))).fit(task.X, task.y)
+
+
+def test_prototypes_of_another_width_are_refused(make, task):
+    message = (
+        "prototypes must have as many columns as X has features; got 15 columns and 16 features"
+    )
+    with pytest.raises(PrototypeMismatchError, match=message):
+        make(task.text[:, :15]).fit(task.X, task.y)
+
+
+def test_a_zero_row_is_named(make, task):
+    X = task.X.copy()
+    X[[3, 7]] = 0
+    message = r"Rows of X must not be zero .* got zeros in row\(s\) 3, 7\. Drop them"
+    with pytest.raises(ValueError, match=message):
+        make(task.text).fit(X, task.y)
+    classifier = make(task.text).fit(task.X, task.y)
+    with pytest.raises(ValueError, match=message):
+        classifier.predict_proba(X)
+
+
+def test_nan_is_refused(make, task):
+    X = task.X.copy()
+    X[0, 0] = np.nan
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        make(task.text).fit(X, task.y)
+
+
+def test_an_unknown_device_is_refused(make, task):
+    with pytest.raises(ValueError, match="device must be 'auto' or a torch device"):
+        make(task.text, device="abacus").fit(task.X, task.y)
