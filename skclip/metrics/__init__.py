@@ -1,0 +1,56 @@
+"""Calibration and selective classification: metrics and displays.
+
+Every metric has the form ``metric(y_true, y_proba, *, labels=None, sample_weight=None)``
+with `y_proba` of shape (n_samples, n_classes) and its columns in the order of `labels`;
+pass ``labels=estimator.classes_``. None means the sorted labels of `y_true`.
+
+**Log-loss and Brier score** are scikit-learn's own. Pass `labels` to them too, so that a
+class that is absent from the test set keeps its column:
+
+>>> import numpy as np
+>>> from sklearn.metrics import brier_score_loss, log_loss
+>>> y_true = ["cat", "dog", "cat"]
+>>> labels = ["bird", "cat", "dog"]
+>>> y_proba = np.array([[0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.1, 0.5, 0.4]])
+>>> round(float(log_loss(y_true, y_proba, labels=labels)), 4)  # in nats
+0.4757
+>>> round(float(brier_score_loss(y_true, y_proba, labels=labels)), 4)  # in [0, 2]
+0.24
+
+The multi-class Brier score is the sum of squares over the classes, not halved, unless
+``scale_by_half=True`` is passed. `log_loss` asks for labels in sorted order, which
+`classes_` always is.
+"""
+
+from skclip.metrics._calibration import (
+    classwise_calibration_error,
+    expected_calibration_error,
+    maximum_calibration_error,
+)
+from skclip.metrics._reliability import ReliabilityDisplay
+from skclip.metrics._risk_coverage import RiskCoverageDisplay
+from skclip.metrics._selective import (
+    area_under_risk_coverage,
+    coverage_at_risk,
+    error_detection_auroc,
+    excess_aurc,
+    risk_at_coverage,
+    risk_coverage_curve,
+)
+
+__all__ = [
+    # calibration
+    "expected_calibration_error",
+    "maximum_calibration_error",
+    "classwise_calibration_error",
+    # selective classification
+    "risk_coverage_curve",
+    "area_under_risk_coverage",
+    "excess_aurc",
+    "coverage_at_risk",
+    "risk_at_coverage",
+    "error_detection_auroc",
+    # displays
+    "ReliabilityDisplay",
+    "RiskCoverageDisplay",
+]
