@@ -1,0 +1,212 @@
+"""A loaded CLIP model as two functions, images -> rows and texts -> rows."""
+
+import contextlib
+import functools
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+from skclip.backbones._open_clip import import_open_clip
+from skclip.backbones.tokenizer import make_tokenizer
+
+__all__ = ["Backbone"]
+
+logger = logging.getLogger(__name__)
+
+
+class Backbone:
+    """A CLIP model in evaluation mode, without gradients; made by :func:`get_backbone`.
+
+    Its methods may be called from several threads. Rows come out raw, as the projections
+    of the two towers give them, and in float32 whatever the precision.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        An open_clip model with its weights.
+    preprocess : callable
+        PIL image -> tensor (3, h, w): the model's own validation preprocessing.
+    model_name : str
+        The architecture, or "hf-hub:..." or "local-dir:...".
+    model_config : dict
+        open_clip's configuration of the model.
+    tokenizer_name : str
+        What open_clip looks the tokenizer up by.
+    device : torch.device
+    precision : str
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        *,
+        preprocess: Callable[[Any], torch.Tensor],
+        model_name: str,
+        model_config: dict[str, Any],
+        tokenizer_name: str,
+        device: torch.device,
+        precision: str,
+    ) -> None:
+        self.model = model
+        self.preprocess = preprocess
+        self.model_name = model_name
+        self.model_config = model_config
+        self.tokenizer_name = tokenizer_name
+        self.device = device
+        self.precision = precision
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Backbone({self.model_name!r}, device={str(self.device)!r}, {self.precision})"
+
+    @property
+    def embedding_dim(self) -> int:
+        """The length of a row."""
+        return int(self.model_config["embed_dim"])
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width, in pixels, of what the image tower sees."""
+        size = self.model.visual.image_size
+        return (size, size) if isinstance(size, int) else tuple(size)
+
+    @property
+    def logit_scale(self) -> float:
+        """The factor of the cosine similarity in the model's logits, exponential taken."""
+        return float(self.model.logit_scale.detach().double().exp())
+
+    @property
+    def logit_bias(self) -> float | None:
+        """What SigLIP models add to the scaled similarity; None for a model without it."""
+        bias = getattr(self.model, "logit_bias", None)
+        return None if bias is None else float(bias)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights as loaded: names, types, shapes and bytes, in hexadecimal."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def encode_images(self, batch: torch.Tensor) -> np.ndarray:
+        """Encode preprocessed images.
+
+        Parameters
+        ----------
+        batch : torch.Tensor of shape (b, 3, h, w)
+            Stacked outputs of `preprocess`, of any floating-point type, on any device.
+
+        Returns
+        -------
+        ndarray of shape (b, d), float32
+            Raw image embeddings, not normalised.
+        """
+        dtype = import_open_clip().get_input_dtype(self.precision) or torch.float32
+        return self._run(
+            lambda images: self.model.encode_image(
+                images.to(device=self.device, dtype=dtype), normalize=False
+            ),
+            batch,
+        )
+
+    def encode_texts(
+        self, texts: Iterable[str], batch_size: int = 256, verbose: int = 0
+    ) -> np.ndarray:
+        """Encode texts as open_clip does: ``model.encode_text(tokenizer(texts))``.
+
+        Parameters
+        ----------
+        texts : iterable of str
+            At least one. What exceeds the model's context length is cut off.
+        batch_size : int, default=256
+        verbose : int, default=0
+            Whether to show a progress bar.
+
+        Returns
+        -------
+        ndarray of shape (n, d), float32
+            Raw text embeddings, not normalised.
+
+        Raises
+        ------
+        BackboneError
+            If the model's tokenizer is unknown or cannot be loaded.
+        ImportError
+            If the tokenizer needs transformers and it is not installed.
+        ValueError
+            If `texts` is empty, a single string, or holds something else than strings.
+        """
+        texts = _check_texts(texts)
+        tokenize = self._tokenizer
+        rows = np.empty((len(texts), self.embedding_dim), dtype=np.float32)
+        with _progress(len(texts), "text", verbose) as bar:
+            for start in range(0, len(texts), batch_size):
+                batch = slice(start, start + batch_size)
+                rows[batch] = self._run(
+                    lambda ids: self.model.encode_text(ids.to(self.device), normalize=False),
+                    tokenize(texts[batch]),
+                )
+                bar.update(len(rows[batch]))
+        return rows
+
+    @property
+    def _tokenizer(self) -> Callable[[list[str]], torch.Tensor]:
+        """Made at the first text: images need no tokenizer."""
+        with self._lock:
+            return self._locked_tokenizer
+
+    @functools.cached_property
+    def _locked_tokenizer(self) -> Callable[[list[str]], torch.Tensor]:
+        return make_tokenizer(self.tokenizer_name, self.model_config)
+
+    def _run(
+        self, encode: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor
+    ) -> np.ndarray:
+        """Encode a batch; when it does not fit in the GPU's memory, its halves."""
+        try:
+            with torch.inference_mode(), self._autocast():
+                return encode(batch).float().cpu().numpy()
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+        half = len(batch) // 2
+        logger.warning("out of memory with a batch of %d; trying %d", len(batch), half)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return np.concatenate([self._run(encode, part) for part in (batch[:half], batch[half:])])
+
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        if not self.precision.startswith("amp"):
+            return contextlib.nullcontext()
+        dtype = torch.bfloat16 if self.precision == "amp_bf16" else None
+        return torch.autocast(self.device.type, dtype=dtype)
+
+
+def _check_texts(texts: Iterable[str]) -> list[str]:
+    if isinstance(texts, str):
+        raise ValueError(
+            f"texts must be a collection of strings; got the single string {texts!r}. "
+            "Wrap it in a list."
+        )
+    texts = list(texts)
+    if not texts:
+        raise ValueError("texts must hold at least one string; got none.")
+    wrong = [(i, type(t).__name__) for i, t in enumerate(texts) if not isinstance(t, str)]
+    if wrong:
+        listed = ", ".join(f"item {i} ({kind})" for i, kind in wrong[:5])
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise ValueError(f"texts must hold strings only; got {listed}{more}. Convert them first.")
+    return texts
+
+
+def _progress(total: int, unit: str, verbose: int) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, unit=unit, disable=not verbose)

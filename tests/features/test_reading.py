@@ -1,0 +1,408 @@
+"""Every kind of image becomes what a viewer shows, in RGB; the rest is an error."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image, ImageOps, PngImagePlugin
+
+from skclip.exceptions import ImageError
+from skclip.features.reading import check_collection, check_items, open_image
+
+
+@pytest.fixture
+def picture():
+    """Colours that tell corners, channels and orientations apart, (4, 6, 3)."""
+    return np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+
+
+def rgb(item):
+    image = open_image(item)
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+def saved(image, path, **options):
+    image.save(path, **options)
+    return path
+
+
+# Kinds of items
+
+
+def test_path_string_pil_and_array_are_the_same_image(picture, tmp_path):
+    path = saved(Image.fromarray(picture), tmp_path / "a.png")
+    for item in (path, str(path), np.str_(path), Image.open(path), picture, picture[..., ::1]):
+        np.testing.assert_array_equal(rgb(item), picture)
+
+
+def test_a_path_may_start_at_the_home_folder(picture, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    saved(Image.fromarray(picture), tmp_path / "a.png")
+    check_items(["~/a.png"], allow_missing=False)
+    np.testing.assert_array_equal(rgb("~/a.png"), picture)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 6, 1)])
+def test_a_grey_array_has_three_equal_channels(picture, shape):
+    grey = picture[..., 0]
+    np.testing.assert_array_equal(rgb(grey.reshape(shape)), np.stack([grey] * 3, axis=-1))
+
+
+def test_an_item_is_not_changed(picture, tmp_path):
+    """The user's PIL image keeps its mode, and stays usable after it was read."""
+    image = Image.fromarray(np.dstack([picture, picture[..., :1]]))
+    rgb(image)
+    assert image.mode == "RGBA"
+    lazy = Image.open(saved(Image.fromarray(picture), tmp_path / "a.png"))
+    rgb(lazy)
+    np.testing.assert_array_equal(np.asarray(lazy), picture)
+
+
+# Transparency: over white, as a viewer shows it; dropping alpha shows what was hidden
+
+
+def test_transparency_is_laid_over_white():
+    pixels = np.array([[[10, 20, 30, 255], [10, 20, 30, 0], [0, 0, 0, 128]]], dtype=np.uint8)
+    np.testing.assert_array_equal(rgb(pixels)[0], [[10, 20, 30], [255, 255, 255], [127, 127, 127]])
+
+
+@pytest.mark.parametrize("mode", ["LA", "La", "RGBa"])
+def test_rare_modes_with_transparency(mode):
+    """White under full transparency, black where opaque; Pillow converts each its own way."""
+    grey_alpha = Image.frombytes("LA", (2, 1), b"\x00\xff\x00\x00")
+    image = (grey_alpha.convert("RGBA") if mode == "RGBa" else grey_alpha).convert(mode)
+    np.testing.assert_array_equal(rgb(image)[0], [[0, 0, 0], [255, 255, 255]])
+
+
+def test_a_palette_with_a_channel_of_transparency():
+    image = Image.frombytes("PA", (2, 1), b"\x00\xff\x00\x00")
+    image.putpalette([9, 8, 7])
+    np.testing.assert_array_equal(rgb(image)[0], [[9, 8, 7], [255, 255, 255]])
+
+
+def test_a_transparent_colour_of_a_palette_or_of_rgb_is_white(tmp_path):
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([0, 0, 0, 200, 100, 50])
+    palette.putpixel((1, 0), 1)
+    path = saved(palette, tmp_path / "p.png", transparency=0)
+    np.testing.assert_array_equal(rgb(path)[0], [[255, 255, 255], [200, 100, 50]])
+
+    colours = Image.fromarray(np.array([[[1, 2, 3], [200, 100, 50]]], dtype=np.uint8))
+    path = saved(colours, tmp_path / "rgb.png", transparency=(1, 2, 3))
+    np.testing.assert_array_equal(rgb(path)[0], [[255, 255, 255], [200, 100, 50]])
+
+
+def test_a_palette_with_alpha():
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([9, 9, 9, 0, 200, 100, 50, 255], rawmode="RGBA")
+    palette.putpixel((1, 0), 1)
+    np.testing.assert_array_equal(rgb(palette)[0], [[255, 255, 255], [200, 100, 50]])
+
+
+def test_a_palette_without_transparency(picture, tmp_path):
+    image = Image.fromarray(picture).quantize(24)
+    path = saved(image, tmp_path / "p.gif")
+    np.testing.assert_array_equal(rgb(path), np.asarray(image.convert("RGB")))
+
+
+# Depth
+
+
+def test_one_bit_is_black_and_white():
+    assert rgb(Image.fromarray(np.array([[0, 255]], dtype=np.uint8)).convert("1")).tolist() == [
+        [[0, 0, 0], [255, 255, 255]]
+    ]
+
+
+SIXTEEN = np.array([[0, 128, 257, 25700, 32768, 65535]], dtype=np.uint16)
+EIGHT = np.round(SIXTEEN / 257).astype(np.uint8)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_files_are_scaled_and_not_clipped(tmp_path, suffix):
+    path = saved(Image.fromarray(SIXTEEN), tmp_path / f"a.{suffix}")
+    np.testing.assert_array_equal(rgb(path)[..., 0], EIGHT)
+
+
+def test_16_bit_of_the_other_byte_order():
+    image = Image.frombytes("I;16B", (6, 1), SIXTEEN.astype(">u2").tobytes())
+    np.testing.assert_array_equal(rgb(image)[..., 2], EIGHT)
+
+
+def test_32_bit_pixels_are_read_as_16_bit():
+    np.testing.assert_array_equal(rgb(Image.fromarray(SIXTEEN.astype(np.int32)))[..., 0], EIGHT)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([0, 255], "32-bit pixels in [0, 255] may be meant as 8 or as 16 bits;"),
+        ([-1, 300], "32-bit pixels must lie in [0, 65535]; got [-1, 300]"),
+        ([0, 65536], "32-bit pixels must lie in [0, 65535]; got [0, 65536]"),
+    ],
+)
+def test_32_bit_pixels_of_unknown_range_are_refused(values, message):
+    with pytest.raises(ImageError) as info:
+        open_image(Image.fromarray(np.array([values], dtype=np.int32)))
+    assert str(info.value).startswith(message)
+
+
+def test_floating_point_pixels_are_refused():
+    with pytest.raises(ImageError, match="floating-point pixels have no known range"):
+        open_image(Image.new("F", (2, 2)))
+
+
+# Files
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_applied(picture, tmp_path, orientation):
+    """For a path, and for a PIL image that was opened but not turned by the user."""
+    image = Image.fromarray(picture)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(image, tmp_path / "a.png", exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+    assert (expected.shape == picture.shape) == (orientation < 5)
+    assert np.array_equal(expected, picture) == (orientation == 1)
+    np.testing.assert_array_equal(rgb(path), expected)
+    np.testing.assert_array_equal(rgb(Image.open(path)), expected)
+
+
+def test_a_broken_exif_block_does_not_lose_the_image(picture, tmp_path):
+    path = saved(Image.fromarray(picture), tmp_path / "a.png", exif=b"Exif\x00\x00MM\x00nonsense")
+    np.testing.assert_array_equal(rgb(path), picture)
+
+
+def test_cmyk_is_converted(tmp_path):
+    path = saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), tmp_path / "a.jpg", quality=100)
+    assert np.abs(rgb(path).astype(int) - [255, 0, 0]).max() <= 5  # JPEG is lossy
+
+
+def test_the_first_frame_of_an_animation_is_read(tmp_path):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    path = saved(frames[0], tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(rgb(path)[0, 0], [255, 0, 0])
+
+
+def test_a_truncated_file_is_an_error(picture, tmp_path):
+    buffer = io.BytesIO()
+    Image.fromarray(np.tile(picture, (20, 20, 1))).save(buffer, format="JPEG")
+    path = tmp_path / "a.jpg"
+    path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+    with pytest.raises(ImageError, match="truncated"):
+        open_image(path)
+
+
+def test_an_image_too_large_to_be_honest_is_an_error(tmp_path, monkeypatch):
+    path = saved(Image.new("L", (300, 300)), tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ImageError, match="DecompressionBombError"):
+        open_image(path)
+
+
+def test_a_png_that_breaks_off_in_a_chunk_is_an_error(picture, tmp_path):
+    """Pillow raises SyntaxError here, which no list of sensible exceptions holds."""
+    path = saved(Image.fromarray(picture), tmp_path / "a.png", pnginfo=PngImagePlugin.PngInfo())
+    content = bytearray(path.read_bytes())
+    content[29] ^= 0xFF  # the checksum of the header
+    path.write_bytes(content)
+    with pytest.raises(ImageError):
+        open_image(path)
+
+
+def test_what_is_no_image_is_an_error(tmp_path):
+    text = tmp_path / "a.txt"
+    text.write_text("no image")
+    (tmp_path / "empty.png").write_bytes(b"")
+    for path, message in (
+        (text, "UnidentifiedImageError: cannot identify image file"),
+        (tmp_path / "empty.png", "UnidentifiedImageError: cannot identify image file"),
+        (tmp_path / "nowhere.png", "the file is missing"),
+        (None, "there is no image"),
+        (3, "Pass paths"),
+    ):
+        with pytest.raises(ImageError, match=message):
+            open_image(path)
+
+
+# Collections
+
+
+def test_collections_that_are_taken(paths, pixels):
+    table = pd.DataFrame({"path": [str(p) for p in paths], "other": 0})
+    for X in (
+        paths,
+        tuple(paths),
+        np.array(paths),
+        np.array([str(p) for p in paths]),
+        np.array([[str(p)] for p in paths], dtype=object),
+        table["path"],
+        table[["path"]],
+        table["path"].astype("category"),
+        pixels,
+        pixels[..., 0],
+        list(pixels),
+    ):
+        images = check_collection(X)
+        check_items(images, allow_missing=False)
+        assert len(images) == 40
+        assert open_image(images[3]).size == (36, 48)
+
+
+def test_a_lazy_sequence_is_not_read_in_advance():
+    """The items of a data set on disk may cost a decoding each."""
+
+    class Lazy:
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, i):
+            raise AssertionError("read")
+
+    check_items(check_collection(Lazy()), allow_missing=False)
+
+
+SINGLE = "X must be a collection of images; got a single "
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ("a.png", SINGLE + "'a.png'. Wrap it in a list."),
+        (Path("a.png"), SINGLE + "'a.png'. Wrap it in a list."),
+        (Image.new("L", (2, 2)), SINGLE + "PIL image. Wrap it in a list."),
+        (b"\xff\xd8", SINGLE + "bytes. Wrap it in a list."),
+        ([], "X must hold at least one image; got an empty collection."),
+        (
+            np.array("a.png"),
+            "An array of paths must have shape (n,) or (n, 1); got (). Select the column",
+        ),
+        (np.zeros((0, 4, 4), np.uint8), "X must hold at least one image; got an empty collection."),
+        (pd.Series([], dtype=object), "X must hold at least one image; got an empty collection."),
+        (
+            None,
+            "X must be a sequence of paths (str or Path), PIL images or uint8 arrays; got NoneT",
+        ),
+        (7, "X must be a sequence of paths (str or Path), PIL images or uint8 arrays; got int."),
+        (
+            iter(["a.png"]),
+            "X must be a sequence of paths (str or Path), PIL images or uint8 arrays;",
+        ),
+        (
+            {"a.png"},
+            "X must be a sequence of paths (str or Path), PIL images or uint8 arrays; got se",
+        ),
+        ({0: "a.png"}, "X must be a sequence of paths (str or Path), PIL images or uint8 arrays; "),
+        (
+            np.zeros((2, 8, 8, 3)),
+            "An image array must have dtype uint8; got float64. For values in [0, 1] pass (255 * X)"
+            ".round().astype(np.uint8);",
+        ),
+        (
+            np.zeros((2, 64), np.float32),
+            "An image array must have dtype uint8; got float32. For values in [0, 1] pass (255 * ",
+        ),
+        (
+            np.zeros((2, 8, 8), np.uint16),
+            "An image array must have dtype uint8; got uint16. For the full 16-bit range pass "
+            "(X // 257).astype(np.uint8).",
+        ),
+        (
+            np.zeros((2, 8, 8), np.int64),
+            "An image array must have dtype uint8; got int64. For values in [0, 255] pass X.",
+        ),
+        (
+            np.zeros((2, 8, 8), bool),
+            "An image array must have dtype uint8; got bool. Pass 255 * X.astype(np.uint8).",
+        ),
+        (
+            np.zeros((8, 8), np.uint8),
+            "A uint8 array must have shape (n, h, w) or (n, h, w, 3); got (8, 8). Pass X[None] for "
+            "one greyscale image, X.reshape(n, h, w) for flattened ones.",
+        ),
+        (
+            np.zeros((8, 8, 3), np.uint8),
+            "A uint8 array must have shape (n, h, w) or (n, h, w, 3); got (8, 8, 3), which looks "
+            "like one colour image. Pass X[None].",
+        ),
+        (
+            np.zeros((2, 3, 8, 8), np.uint8),
+            "A uint8 array must have shape (n, h, w) or (n, h, w, channels) with 1, 3 or 4 "
+            "channels; got (2, 3, 8, 8). Pass X.transpose(0, 2, 3, 1).",
+        ),
+        (
+            np.zeros((2, 0, 8), np.uint8),
+            "Images must have at least one pixel; got an array of shape (2, 0, 8).",
+        ),
+        (
+            np.array([["a.png", "b.png"]]),
+            "An array of paths must have shape (n,) or (n, 1); got (1, 2). Select the column",
+        ),
+        (
+            torch.zeros(2, 3, 8, 8),
+            "X must hold images that are not preprocessed; got a torch.Tensor. Pass a uint8 NumPy",
+        ),
+    ],
+)
+def test_collections_that_are_refused(X, message):
+    with pytest.raises(ImageError) as info:
+        check_collection(X)
+    assert str(info.value).startswith(message)
+
+
+ITEM = (
+    "Every item of X must be a path (str or Path), a PIL image or a uint8 array of shape (h, w), "
+    "(h, w, 1), (h, w, 3) or (h, w, 4); got "
+)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (None, ITEM + "item 1 (NoneType), 1 of 3. Pass paths (str or Path), PIL images or uint8"),
+        (b"x", ITEM + "item 1 (bytes), 1 of 3. Pass paths"),
+        (["a"], ITEM + "item 1 (list), 1 of 3. Pass paths"),
+        (
+            np.zeros((4, 4)),
+            ITEM + "item 1 (float64 array of shape (4, 4)), 1 of 3. For values in [0, 1] pass (255",
+        ),
+        (
+            np.zeros((3, 5, 5), np.uint8),
+            ITEM + "item 1 (uint8 array of shape (3, 5, 5)), 1 of 3. Colour channels come last.",
+        ),
+        (np.zeros((0, 4), np.uint8), ITEM + "item 1 (uint8 array of shape (0, 4)), 1 of 3."),
+    ],
+)
+def test_items_that_are_refused(bad, message, picture):
+    with pytest.raises(ImageError) as info:
+        check_items([picture, bad, picture], allow_missing=False)
+    assert str(info.value).startswith(message)
+
+
+def test_at_most_five_offending_items_are_named(tmp_path):
+    missing = [tmp_path / f"{i}.png" for i in range(7)]
+    with pytest.raises(ImageError) as info:
+        check_items([*missing, tmp_path], allow_missing=False)
+    listed = ", ".join(f"item {i} ({str(path)!r})" for i, path in enumerate(missing[:5]))
+    assert str(info.value).startswith(
+        f"Every path in X must name an existing file; got {listed} and 3 more, 8 of 8. "
+        f"Relative paths start at {str(Path.cwd())!r};"
+    )
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, pd.NaT, "nowhere.png"])
+def test_missing_items_pass_when_they_may(missing, picture):
+    check_items([picture, missing], allow_missing=True)
+    with pytest.raises(ImageError):
+        check_items([picture, missing], allow_missing=False)
+
+
+def test_items_of_a_wrong_type_never_pass(picture):
+    with pytest.raises(ImageError, match=r"got item 1 \(int\), 1 of 2."):
+        check_items([picture, 3], allow_missing=True)
