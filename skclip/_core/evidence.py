@@ -1,39 +1,45 @@
-"""Prior precision and temperature from the support set alone, by leave-one-out.
+r"""Prior precision and temperature from the support set alone, by leave-one-out.
 
-For every precision of a grid the mode is solved for, warm-started from its neighbour; its
-leave-one-out logits are scored by their log-loss at the best temperature. Few rows tell
-little, so both choices have a weak log-normal prior.
+For every candidate precision the mode is solved for, warm-started from its neighbour, and
+its leave-one-out logits are scored. Few rows tell little, so log precision and log
+temperature t have Gaussian priors: the choice minimises
+
+.. math::
+    \sum_n w_n \,\mathrm{loss}_n(z^{\mathrm{loo}}_n / e^t)
+    + \frac{(\log \lambda / \lambda_0)^2}{2 \sigma_\lambda^2}
+    + \frac{(t - t_0)^2}{2 \sigma_t^2}.
+
+A row that is alone in its class says nothing about how well a class is learned: it leaves
+its class with the prior alone. So :math:`w_n = a_n (1 - o_n / N_{y_n})` with the weight
+:math:`o_n` that is left out with it and its class's total :math:`N`; at one shot both
+choices are those of their priors.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from skclip._core.leave_one_out import (
-    fit_log_temperature,
-    leave_one_out_logits,
-    leverage,
-    weighted_log_loss,
-)
+from skclip._core.leave_one_out import Groups, left_out_logits
 from skclip._core.linear import LinearProblem, LinearSolution, Span, logits, solve_map
+from skclip._core.temperature import fit_log_temperature, weighted_log_loss
 
-__all__ = ["Choice", "select_precision"]
+__all__ = ["Choice", "Hyperprior", "plain_hyperprior", "select", "text_hyperprior"]
 
-# On the scale where tau = 100 and rows have unit norm: chosen on splits of support pools.
-_LOG_TEMPERATURE_CENTRE = -math.log(1.2)
-_LOG_TEMPERATURE_WIDTH = 0.2
-_TEXT_PRECISION_CENTRE = 50.0
-_LOG_PRECISION_WIDTH = 1.0
-_TEXT_GRID = (1000.0, 464.0, 215.0, 100.0, 46.4, 21.5, 10.0, 4.64)
-# Without text: features of unit variance, where 1 is LogisticRegression's default.
-_PLAIN_PRECISION_CENTRE = 1.0
-_PLAIN_LOG_PRECISION_WIDTH = 3.0
-# Columns of very unequal scale want a weak prior on the large ones: hence down to 1e-5.
-_PLAIN_GRID = (1000.0, 200.0, 40.0, 8.0, 2.0, 0.5, 0.1, 0.02, 5e-3, 1e-3, 2e-4, 4e-5, 1e-5)
+
+@dataclass(frozen=True)
+class Hyperprior:
+    """Centre and width of the log precision and the log temperature; candidates' factors."""
+
+    precision: float
+    precision_width: float
+    log_temperature: float = -0.2
+    temperature_width: float = 0.1
+    factors: Sequence[float] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
 @dataclass(frozen=True)
@@ -46,43 +52,76 @@ class Choice:
     log_likelihood: float
 
 
-def select_precision(
+def text_hyperprior(problem: LinearProblem) -> Hyperprior:
+    r"""Centre :math:`30 (\tau / 100)^2 (c / 30)^{1/2} (\ell / 0.09 \log c)^{-1/2}`.
+
+    Precisions are relative to the square of the logit scale. More classes need a firmer prior; a text that misleads on the support set, shown by a
+    large zero-shot log-loss l, deserves a looser one. The log-loss is shrunk by ten
+    pseudo-rows towards 0.09 log c, that of a good text prior.
+    """
+    c = len(problem.prior_mean)
+    a = problem.sample_weight
+    scores = problem.logit_scale * (problem.X @ problem.prior_mean.T)
+    typical = 0.09 * math.log(c)
+    total = float(weighted_log_loss(scores, problem.y, a))
+    loss = (total + 10 * typical) / (float(a.sum()) + 10)
+    scale = (problem.logit_scale / 100.0) ** 2
+    return Hyperprior(30.0 * scale * (c / 30) ** 0.5 * (loss / typical) ** -0.5, 0.5)
+
+
+def plain_hyperprior() -> Hyperprior:
+    """Without text, on features of unit variance: centre 1, LogisticRegression's default.
+
+    Columns of very unequal scale want a weak prior on the large ones, hence the width.
+    """
+    factors = tuple(10.0**power for power in torch.linspace(3, -5, 13).tolist())
+    return Hyperprior(1.0, 3.0, log_temperature=0.0, temperature_width=0.2, factors=factors)
+
+
+def select(
     problem: LinearProblem,
     span: Span,
     *,
+    hyperprior: Hyperprior,
     search: bool,
     temperature: float | None,
-    has_text: bool,
+    groups: Groups | None,
     tol: float,
     max_iter: int,
+    solver: str = "newton-cg",
 ) -> Choice:
-    """Best candidate by penalised leave-one-out log-loss.
+    """The candidate of the best penalised leave-one-out score.
 
     Parameters
     ----------
     search : bool
-        Whether to search the grid; else the problem's own precision is the only candidate.
+        Whether to search the precisions ``hyperprior.precision`` times its factors, from
+        large to small; else the problem's own is the only candidate.
     temperature : float or None
         A fixed temperature, or None to fit one for each candidate.
     """
-    centre = _TEXT_PRECISION_CENTRE if has_text else _PLAIN_PRECISION_CENTRE
-    width = _LOG_PRECISION_WIDTH if has_text else _PLAIN_LOG_PRECISION_WIDTH
-    grid = (_TEXT_GRID if has_text else _PLAIN_GRID) if search else (None,)
-    best, best_score, start = None, math.inf, None
-    for value in grid:
-        candidate = problem
-        penalty = 0.0
-        if value is not None:
-            lam = torch.full_like(problem.prior_precision, value)
+    weight = left_out_weight(problem, groups)
+    factors = sorted(hyperprior.factors, reverse=True) if search else [1.0]
+    best: Choice | None = None
+    best_score, start = math.inf, None
+    for factor in factors:
+        candidate, penalty = problem, 0.0
+        if search:
+            lam = torch.full_like(problem.prior_precision, factor * hyperprior.precision)
             candidate = replace(problem, prior_precision=lam)
-            penalty = 0.5 * (math.log(value / centre) / width) ** 2
-        solution = solve_map(candidate, tol=tol, max_iter=max_iter, span=span, start=start)
-        start = (solution.W, solution.b)
-        log_t, loss, score = _score(candidate, span, solution, temperature)
+            penalty = 0.5 * (math.log(factor) / hyperprior.precision_width) ** 2
+        solution = solve_map(
+            candidate, tol=tol, max_iter=max_iter, solver=solver, span=span, start=start
+        )
+        start = solution.coordinates
+        scores = logits(problem.X, solution.W, solution.b, problem.logit_scale)
+        left_out = left_out_logits(candidate, span, scores, groups=groups)
+        t, score = _best_temperature(left_out, problem.y, weight, hyperprior, temperature)
         if score + penalty < best_score:
             best_score = score + penalty
-            mean = -loss / float(problem.sample_weight.sum())
-            best = Choice(candidate.prior_precision, math.exp(log_t), solution, mean)
+            loss = weighted_log_loss(left_out / math.exp(t), problem.y, problem.sample_weight)
+            mean = -float(loss) / float(problem.sample_weight.sum())
+            best = Choice(candidate.prior_precision, math.exp(t), solution, mean)
     if best is None:
         raise ValueError(
             "The leave-one-out score must be finite for at least one prior precision; got none. "
@@ -91,21 +130,20 @@ def select_precision(
     return best
 
 
-def _score(
-    problem: LinearProblem, span: Span, solution: LinearSolution, temperature: float | None
-) -> tuple[float, float, float]:
-    """(log temperature, LOO log-loss, the same plus the temperature's penalty)."""
-    scores = logits(problem.X, solution.W, solution.b, problem.logit_scale)
-    P = torch.softmax(scores, dim=1)
+def left_out_weight(problem: LinearProblem, groups: Groups | None) -> Tensor:
+    """w (n,): the row's weight times the share of its class that stays when it is left out."""
     a = problem.sample_weight
-    q = leverage(problem, span, a[:, None] * P * (1 - P))
-    left_out = leave_one_out_logits(scores, P, q, problem.y, a)
+    own = a.clamp(max=1.0) if groups is None else groups.own
+    total = a.new_zeros(len(problem.prior_mean)).index_add(0, problem.y, a)[problem.y]
+    return a * (1.0 - own / total.clamp(min=torch.finfo(a.dtype).tiny)).clamp(min=0.0)
+
+
+def _best_temperature(
+    scores: Tensor, y: Tensor, weight: Tensor, prior: Hyperprior, temperature: float | None
+) -> tuple[float, float]:
+    """(log temperature, weighted log-loss with the temperature's penalty)."""
     if temperature is not None:
-        log_t = math.log(temperature)
-        loss = float(weighted_log_loss(left_out / temperature, problem.y, a))
-        return log_t, loss, loss
-    log_t, score = fit_log_temperature(
-        left_out, problem.y, a, centre=_LOG_TEMPERATURE_CENTRE, width=_LOG_TEMPERATURE_WIDTH
+        return math.log(temperature), float(weighted_log_loss(scores / temperature, y, weight))
+    return fit_log_temperature(
+        scores, y, weight, centre=prior.log_temperature, width=prior.temperature_width
     )
-    loss = float(weighted_log_loss(left_out / math.exp(log_t), problem.y, a))
-    return log_t, loss, score

@@ -2,12 +2,15 @@ r"""Maximum a posteriori weights of the linear form, a convex generalised linear
 
 .. math::
     J(W, b) = -\sum_n a_n \log \mathrm{softmax}_{y_n}(\tau W x_n + b)
-              + \tfrac12 \sum_c \lambda_c \|w_c - t_c\|^2
+              + \tfrac12 \sum_c \lambda_c \left( \|M^{-1}(w_c - t_c)\|^2
+              + \theta_c^2 / v \right), \qquad \theta_c = b_c / \tau + (w_c - t_c)^\top m
 
-Only the part of ``W - T`` that lies in span(X) is not zero at the optimum (a
-representer theorem), so the problem is solved for coordinates ``D`` (c, r) in an
-orthonormal basis of span(X); there the curvature is nearly diagonal, which both
-solvers use as preconditioner.
+The prior of the weights is :math:`N(t_c, M M^\top / \lambda_c)`, isotropic when the metric M
+is absent; :math:`\theta_c` is the bias at the weighted mean m of the support rows, with
+prior variance :math:`v / \lambda_c`. Only the part of :math:`M^{-1}(W - T)` that lies in the
+span of the centred rows times M is not zero at the optimum (a representer theorem), so
+the problem is solved for coordinates ``D`` (c, r) in an orthonormal basis of it. There
+the curvature is nearly diagonal, which both solvers use as preconditioner.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ class LinearProblem:
     """Data and prior of one fit; all tensors share device and dtype.
 
     X (n, d); y (n,) int64; sample_weight (n,); prior_mean (c, d); prior_precision (c,)
-    in inverse squared weight units, zero for no prior; logit_scale > 0.
+    in inverse squared weight units; logit_scale > 0; metric (d, d) or None for the
+    identity; bias_variance: 0 for no bias, infinity for a bias without prior.
     """
 
     X: Tensor
@@ -38,7 +42,12 @@ class LinearProblem:
     prior_mean: Tensor
     prior_precision: Tensor
     logit_scale: float
-    fit_intercept: bool = False
+    bias_variance: float = 0.0
+    metric: Tensor | None = None
+
+    @property
+    def has_bias(self) -> bool:
+        return self.bias_variance > 0
 
 
 @dataclass(frozen=True)
@@ -46,13 +55,15 @@ class LinearSolution:
     """Weights (c, d), intercept (c,), and what the solver says about them.
 
     `gradient_norm` is the certificate: the largest class-wise Euclidean norm of the
-    gradient with respect to the scaled weights ``tau W`` (and of the intercept's
-    gradient), divided by the sum of the sample weights. It bounds from above the
-    quantity that scikit-learn's LogisticRegression compares with its ``tol``.
+    gradient with respect to the scaled coordinates ``tau D`` (without a metric, of the
+    scaled weights ``tau W`` and of the intercept), divided by the sum of the sample
+    weights. Without a metric it bounds from above the quantity that scikit-learn's
+    LogisticRegression compares with its ``tol``. `coordinates` start a later fit.
     """
 
     W: Tensor
     b: Tensor
+    coordinates: Tensor
     objective: float
     gradient_norm: float
     n_iter: int
@@ -61,37 +72,45 @@ class LinearSolution:
 
 @dataclass(frozen=True)
 class Span:
-    """An orthonormal basis of span(X), after centring where there is an intercept.
+    """An orthonormal basis of the span of the rows ``(x - centre) M``.
 
-    X = Z @ basis.T + centre, with Z (n, r), basis (d, r) and centre (d,); the columns of
-    Z are orthogonal under the sample weights, with squared norms `energy` (r,).
+    ``(X - centre) @ M = Z @ basis.T`` with Z (n, r) and basis (d, r); `axes` = M @ basis
+    (d, r) takes a row to its coordinates and coordinates to weights. The columns of Z are
+    orthogonal under the sample weights, with squared norms `energy` (r,). The centre is
+    the weighted mean of the rows where there is a bias, else zero.
     """
 
     Z: Tensor
     basis: Tensor
+    axes: Tensor
     centre: Tensor
     energy: Tensor
 
     @classmethod
-    def of(cls, X: Tensor, sample_weight: Tensor, *, centred: bool) -> Span:
-        """Weighted principal axes of X by one symmetric eigenproblem of size min(n, d)."""
-        weight = sample_weight.double() / sample_weight.double().sum()
-        rows = X.double()
-        centre = weight @ rows if centred else torch.zeros_like(rows[0])
+    def of(cls, problem: LinearProblem) -> Span:
+        """Weighted principal axes by one symmetric eigenproblem of size min(n, d)."""
+        a = problem.sample_weight.double()
+        rows = problem.X.double()
+        centre = (a / a.sum()) @ rows if problem.has_bias else torch.zeros_like(rows[0])
+        rows = rows - centre
+        metric = None if problem.metric is None else problem.metric.double()
+        if metric is not None:
+            rows = rows @ metric
         # sqrt(a) x: eigenvectors of its Gram matrix diagonalise X' diag(a) X.
-        scaled = sample_weight.double().sqrt()[:, None] * (rows - centre)
+        scaled = a.sqrt()[:, None] * rows
         n, d = scaled.shape
         if n >= d:
             energy, basis = torch.linalg.eigh(scaled.T @ scaled)
-            keep = energy > _rank_cutoff(energy, max(n, d))
+            keep = energy > _rank_cutoff(energy, n)
             energy, basis = energy[keep], basis[:, keep]
         else:
             energy, left = torch.linalg.eigh(scaled @ scaled.T)
-            keep = energy > _rank_cutoff(energy, max(n, d))
+            keep = energy > _rank_cutoff(energy, d)
             energy, left = energy[keep], left[:, keep]
             basis = (scaled.T @ left) / energy.sqrt()
-        Z = (rows - centre) @ basis
-        return cls(Z.to(X.dtype), basis.to(X.dtype), centre.to(X.dtype), energy.to(X.dtype))
+        axes = basis if metric is None else metric @ basis
+        parts = (rows @ basis, basis, axes, centre, energy)
+        return cls(*(part.to(problem.X.dtype) for part in parts))
 
 
 def _rank_cutoff(energy: Tensor, size: int) -> Tensor:
@@ -120,7 +139,7 @@ def solve_map(
     max_iter: int,
     solver: str = "newton-cg",
     span: Span | None = None,
-    start: tuple[Tensor, Tensor] | None = None,
+    start: Tensor | None = None,
     callback: Callable[[int, float, float], None] | None = None,
 ) -> LinearSolution:
     """Minimise J to ``gradient_norm <= tol``.
@@ -129,14 +148,14 @@ def solve_map(
     ----------
     solver : {"newton-cg", "lbfgs"}
     span : Span, optional
-        Made by an earlier call on the same X, sample weights and `fit_intercept`.
-    start : (W, b), optional
-        Where to start (a warm start); the prior mean and zero when None.
+        Of this problem or one that differs in prior mean and precision only.
+    start : Tensor, optional
+        Coordinates of an earlier solution in the same span; the prior mean when None.
     """
     if span is None:
-        span = Span.of(problem.X, problem.sample_weight, centred=problem.fit_intercept)
+        span = Span.of(problem)
     objective = _Objective(problem, span)
-    coordinates = objective.coordinates(start)
+    coordinates = objective.origin() if start is None else start
     if solver == "lbfgs":
         result = lbfgs.minimize(
             objective.value_and_gradient,
@@ -152,46 +171,43 @@ def solve_map(
             objective, coordinates, tol=tol, max_iter=max_iter, callback=callback
         )
     W, b = objective.weights(result.point)
-    return LinearSolution(W, b, result.objective, result.certificate, result.n_iter, result.status)
+    return LinearSolution(
+        W=W,
+        b=b,
+        coordinates=result.point,
+        objective=result.objective,
+        gradient_norm=result.certificate,
+        n_iter=result.n_iter,
+        status=result.status,
+    )
 
 
 class _Objective:
-    """J in the coordinates of a span; with an intercept the last column is b / tau."""
+    """J in the coordinates of a span; where there is a bias the last column is theta."""
 
     def __init__(self, problem: LinearProblem, span: Span) -> None:
         self.problem, self.span = problem, span
         self.tau = problem.logit_scale
-        self.Z, energy = span.Z, span.energy
-        lam = problem.prior_precision[:, None].expand(-1, span.Z.shape[1])
-        if problem.fit_intercept:
-            ones = torch.ones_like(self.Z[:, :1])
-            self.Z = torch.cat([self.Z, ones], dim=1)
-            lam = torch.cat([lam, torch.zeros_like(lam[:, :1])], dim=1)
-            energy = torch.cat([energy, problem.sample_weight.sum()[None]])
-        self.penalty, self.energy = lam, energy
-        # The prior's logits; what the centre adds to every row goes into the intercept.
+        self.Z = span.Z
+        self.penalty = problem.prior_precision[:, None].expand(-1, span.Z.shape[1])
+        if problem.has_bias:
+            self.Z = torch.cat([self.Z, torch.ones_like(self.Z[:, :1])], dim=1)
+            bias_penalty = problem.prior_precision[:, None] / problem.bias_variance
+            self.penalty = torch.cat([self.penalty, bias_penalty], dim=1)
+        # The prior mean's logits, which the coordinates add to.
         self.base = self.tau * (problem.X @ problem.prior_mean.T)
         self.total_weight = float(problem.sample_weight.double().sum())
 
-    def coordinates(self, start: tuple[Tensor, Tensor] | None) -> Tensor:
-        """(c, r) or (c, r + 1) coordinates of (W, b) relative to the prior mean."""
-        c = len(self.problem.prior_mean)
-        if start is None:
-            return self.Z.new_zeros(c, self.Z.shape[1])
-        W, b = start
-        shift = W - self.problem.prior_mean
-        D = shift @ self.span.basis
-        if not self.problem.fit_intercept:
-            return D
-        offset = b / self.tau + shift @ self.span.centre
-        return torch.cat([D, offset[:, None]], dim=1)
+    def origin(self) -> Tensor:
+        """Coordinates of the prior mean."""
+        return self.Z.new_zeros(len(self.problem.prior_mean), self.Z.shape[1])
 
     def weights(self, point: Tensor) -> tuple[Tensor, Tensor]:
         """(W, b) from coordinates."""
-        if not self.problem.fit_intercept:
-            shift = point @ self.span.basis.T
+        if not self.problem.has_bias:
+            shift = point @ self.span.axes.T
             return self.problem.prior_mean + shift, point.new_zeros(len(point))
-        shift = point[:, :-1] @ self.span.basis.T
+        shift = point[:, :-1] @ self.span.axes.T
         b = self.tau * (point[:, -1] - shift @ self.span.centre)
         # Softmax ignores a common shift of the intercepts: fix it at mean zero.
         return self.problem.prior_mean + shift, b - b.mean()

@@ -12,8 +12,9 @@ from skclip._core.cosine import (
     fit_cosine_posterior,
     sample_logits,
 )
-from skclip._core.evidence import select_precision
+from skclip._core.evidence import plain_hyperprior, select, text_hyperprior
 from skclip._core.linear import LinearProblem, Span, solve_map
+from skclip._core.metric import support_metric
 from skclip._core.sgd import Recipe
 from skclip.classifiers._linear import (
     LinearAdapterClassifier,
@@ -29,6 +30,7 @@ __all__ = ["BayesAdapterClassifier"]
 # Median norm of raw text embeddings of OpenAI's ViT-B/32 over the 1000 ImageNet names.
 _RAW_TEXT_NORM = 8.8
 _PAPER_PRIOR_STD = 0.01
+_TEXT_BIAS_VARIANCE = 0.1
 
 
 class BayesAdapterClassifier(LinearAdapterClassifier):
@@ -59,6 +61,12 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
     temperature : "auto" or float, default="auto"
         Logits are divided by it. "auto" is fitted to the leave-one-out logits; 1 for
         ``form="cosine"``.
+    prior_shape : {"adaptive", "isotropic"}, default="adaptive"
+        Covariance of the prior in feature space. "isotropic" is the paper's
+        :math:`I / \lambda_c`. "adaptive" is :math:`M M^\top / \lambda_c` with a metric M that
+        trusts directions in which the texts differ more, and those in which images of
+        one class differ less, and gives every class a small bias. Without prototypes it
+        is isotropic.
     posterior : {"map", "variational"}, default="map"
         "map" predicts at the posterior mode; "variational" averages over a Gaussian
         posterior with one variance per class (``form="cosine"`` only).
@@ -74,7 +82,8 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
     average : {"probabilities", "logits"}, default="probabilities"
         What is averaged over draws. The textbook form averages probabilities.
     fit_intercept : "auto" or bool, default="auto"
-        Add a bias without prior. "auto" does without prototypes. Only ``form="linear"``.
+        Add a bias without prior. "auto" does without prototypes; with them the bias is that
+        of `prior_shape`. Only ``form="linear"``.
     class_weight : dict, "balanced" or None, default=None
         As in LogisticRegression.
     logit_scale : "auto" or float, default="auto"
@@ -160,6 +169,7 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
             "array-like",
         ],
         "temperature": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "prior_shape": [StrOptions({"adaptive", "isotropic"})],
         "posterior": [StrOptions({"map", "variational"})],
         "form": [StrOptions({"linear", "cosine"})],
         "posterior_temperature": [
@@ -184,6 +194,7 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
         *,
         prior_precision="auto",
         temperature="auto",
+        prior_shape="adaptive",
         posterior="map",
         form="linear",
         posterior_temperature=1.0,
@@ -205,6 +216,7 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
         self.prototypes = prototypes
         self.prior_precision = prior_precision
         self.temperature = temperature
+        self.prior_shape = prior_shape
         self.posterior = posterior
         self.form = form
         self.posterior_temperature = posterior_temperature
@@ -331,7 +343,7 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
     # -- linear form ----------------------------------------------------------------
 
     def _fit_linear(self, task):
-        with_bias = task.prototypes is None if self.fit_intercept == "auto" else self.fit_intercept
+        adaptive = task.prototypes is not None and self.prior_shape == "adaptive"
         problem = LinearProblem(
             X=task.X,
             y=task.y,
@@ -339,31 +351,47 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
             prior_mean=task.prior_mean,
             prior_precision=self._given_precision(task),
             logit_scale=task.logit_scale,
-            fit_intercept=with_bias,
+            bias_variance=self._bias_variance(task),
+            metric=support_metric(task.X, task.y, task.sample_weight, task.prototypes)
+            if adaptive
+            else None,
         )
-        span = Span.of(problem.X, problem.sample_weight, centred=with_bias)
+        span = Span.of(problem)
+        max_iter = self.max_iter or 100
         temperature = None if self.temperature == "auto" else float(self.temperature)
-        if isinstance(self.prior_precision, str) or temperature is None:
-            choice = select_precision(
+        search = isinstance(self.prior_precision, str)
+        if search or temperature is None:
+            choice = select(
                 problem,
                 span,
-                search=isinstance(self.prior_precision, str),
+                hyperprior=plain_hyperprior()
+                if task.prototypes is None
+                else text_hyperprior(problem),
+                search=search,
                 temperature=temperature,
-                has_text=task.prototypes is not None,
+                groups=None,
                 tol=self.tol,
-                max_iter=self.max_iter or 100,
+                max_iter=max_iter,
             )
             solution, temperature = choice.solution, choice.temperature
             self.prior_precision_ = choice.prior_precision.cpu().numpy()
             self.loo_log_likelihood_ = choice.log_likelihood
         else:
-            solution = solve_map(problem, tol=self.tol, max_iter=self.max_iter or 100, span=span)
+            solution = solve_map(problem, tol=self.tol, max_iter=max_iter, span=span)
             self.prior_precision_ = problem.prior_precision.cpu().numpy()
         warn_unless_converged(solution, self.tol)
         self._store_linear(solution.W, solution.b, temperature)
         self.n_iter_ = max(1, solution.n_iter)
         self.gradient_norm_ = solution.gradient_norm
         return self
+
+    def _bias_variance(self, task):
+        """Prior variance of the bias at the support mean, in units of that of a weight."""
+        if self.fit_intercept == "auto":
+            if task.prototypes is None:
+                return np.inf
+            return _TEXT_BIAS_VARIANCE if self.prior_shape == "adaptive" else 0.0
+        return np.inf if self.fit_intercept else 0.0
 
     def _given_precision(self, task):
         """(c,) prior precisions; ones where they are to be searched."""

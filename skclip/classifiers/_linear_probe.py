@@ -1,5 +1,6 @@
 """Multinomial logistic regression on frozen features, with a zero or a text start."""
 
+import math
 from numbers import Integral, Real
 
 import torch
@@ -198,7 +199,7 @@ class LinearProbeClassifier(LinearAdapterClassifier):
             prior_mean=zeros,
             prior_precision=zeros.new_full((task.n_classes,), 1.0 / self.C),
             logit_scale=task.logit_scale,
-            fit_intercept=with_bias,
+            bias_variance=math.inf if with_bias else 0.0,
         )
         solution = solve_map(problem, tol=self.tol, max_iter=self.max_iter or 100)
         warn_unless_converged(solution, self.tol)

@@ -7,7 +7,16 @@ from skclip._core.linear import LinearProblem
 
 
 def make_problem(
-    n=30, d=8, c=4, *, tau=5.0, lam=2.0, fit_intercept=False, weighted=True, prior=True, seed=0
+    n=30,
+    d=8,
+    c=4,
+    *,
+    tau=5.0,
+    lam=2.0,
+    bias_variance=0.0,
+    metric=False,
+    weighted=True,
+    seed=0,
 ):
     generator = torch.Generator().manual_seed(seed)
 
@@ -21,10 +30,11 @@ def make_problem(
         X=X,
         y=y,
         sample_weight=weight if weighted else torch.ones(n, dtype=torch.float64),
-        prior_mean=0.3 * normal(c, d) if prior else torch.zeros(c, d, dtype=torch.float64),
+        prior_mean=0.3 * normal(c, d),
         prior_precision=lam * (1 + torch.arange(c, dtype=torch.float64) / c),
         logit_scale=tau,
-        fit_intercept=fit_intercept,
+        bias_variance=bias_variance,
+        metric=torch.eye(d, dtype=torch.float64) + 0.2 * normal(d, d) if metric else None,
     )
 
 

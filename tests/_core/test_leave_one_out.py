@@ -1,48 +1,110 @@
-"""Leave-one-out: the formula against refits, and the temperature."""
+"""Leave-one-out logits against a dense formula and against refits."""
 
 import math
 from dataclasses import replace
 
 import pytest
 import torch
-from sklearn.datasets import load_iris
 
-from skclip._core.leave_one_out import (
-    fit_log_temperature,
-    leave_one_out_logits,
-    leverage,
-    weighted_log_loss,
-)
-from skclip._core.linear import LinearProblem, Span, logits, solve_map
+from skclip._core.leave_one_out import Groups, left_out_logits
+from skclip._core.linear import Span, logits, solve_map
 
 from .conftest import make_problem
 
+BIASES = [0.0, 0.1, math.inf]
+
 
 def fitted(problem):
-    span = Span.of(problem.X, problem.sample_weight, centred=problem.fit_intercept)
+    """(span, scores) at the mode."""
+    span = Span.of(problem)
     solution = solve_map(problem, tol=1e-12, max_iter=2000, span=span)
-    scores = logits(problem.X, solution.W, solution.b, problem.logit_scale)
+    return span, logits(problem.X, solution.W, solution.b, problem.logit_scale)
+
+
+def dense_left_out(problem, scores, codes):
+    """The formula of the module, with full matrices: one solve per class and group."""
+    n, c = scores.shape
+    a, tau, X = problem.sample_weight, problem.logit_scale, problem.X
+    M = torch.eye(X.shape[1], dtype=X.dtype) if problem.metric is None else problem.metric
+    weight = a / a.sum()
+    phi = (X - weight @ X * problem.has_bias) @ M
+    ridge = torch.ones(phi.shape[1], dtype=X.dtype)
+    if problem.has_bias:
+        phi = torch.cat([phi, torch.ones(n, 1, dtype=X.dtype)], dim=1)
+        ridge = torch.cat([ridge, torch.tensor([1 / problem.bias_variance], dtype=X.dtype)])
     P = torch.softmax(scores, dim=1)
-    H = problem.sample_weight[:, None] * P * (1 - P)
-    return scores, P, H, leverage(problem, span, H)
+    out = scores.clone()
+    for k in range(c):
+        h = a * P[:, k] * (1 - P[:, k])
+        precision = torch.diag(problem.prior_precision[k] * ridge)
+        precision += tau**2 * phi.T @ (h[:, None] * phi)
+        S = tau**2 * phi @ torch.linalg.inv(precision) @ phi.T
+        force = a * ((problem.y == k).to(X.dtype) - P[:, k])
+        for code in codes.unique():
+            g = torch.nonzero(codes == code).squeeze(1)
+            inner = torch.eye(len(g), dtype=X.dtype) - S[g][:, g] * h[g]
+            out[g, k] -= torch.linalg.solve(inner, S[g][:, g] @ force[g])
+    return out
 
 
-def test_leverage_equals_the_dense_posterior_variance(problem):
-    """q = tau^2 x' (lambda I + tau^2 X' H X)^-1 x, class by class in the full space."""
-    _, _, H, q = fitted(problem)
-    tau, X = problem.logit_scale, problem.X
-    for c in range(4):
-        precision = problem.prior_precision[c] * torch.eye(8, dtype=torch.float64)
-        precision += tau**2 * X.T @ (H[:, c, None] * X)
-        expected = tau**2 * (X @ torch.linalg.inv(precision) * X).sum(dim=1)
-        torch.testing.assert_close(q[:, c], expected)
+@pytest.mark.parametrize("metric", [False, True])
+@pytest.mark.parametrize("bias_variance", BIASES)
+@pytest.mark.parametrize(("n", "d"), [(30, 8), (12, 20)])
+def test_left_out_logits_equal_the_dense_formula(n, d, bias_variance, metric):
+    """In the primal (n > d) and in the dual (n < d)."""
+    problem = make_problem(n=n, d=d, weighted=False, bias_variance=bias_variance, metric=metric)
+    span, scores = fitted(problem)
+    torch.testing.assert_close(
+        left_out_logits(problem, span, scores, threshold=0.0),
+        dense_left_out(problem, scores, torch.arange(n)),
+        rtol=1e-8,
+        atol=1e-8,
+    )
 
 
-@pytest.mark.parametrize("fit_intercept", [False, True])
-def test_left_out_logits_are_closer_to_the_refit_than_the_fitted_ones(fit_intercept):
-    problem = make_problem(n=40, weighted=False, fit_intercept=fit_intercept)
-    scores, P, _, q = fitted(problem)
-    approximate = leave_one_out_logits(scores, P, q, problem.y, problem.sample_weight)
+@pytest.mark.parametrize("bias_variance", BIASES)
+@pytest.mark.parametrize(("n", "d"), [(30, 8), (12, 20)])
+def test_left_out_groups_equal_the_dense_formula(n, d, bias_variance):
+    """Groups of unequal size in mixed order, weighted rows."""
+    problem = make_problem(n=n, d=d, bias_variance=bias_variance)
+    codes = torch.tensor([0, 1, 1, 2, 3, 3, 3, 2, 4, 5])[torch.arange(n) % 10]
+    problem = replace(problem, y=codes % 4)
+    span, scores = fitted(problem)
+    groups = Groups.of(codes, problem.sample_weight)
+    torch.testing.assert_close(
+        left_out_logits(problem, span, scores, groups=groups, threshold=0.0),
+        dense_left_out(problem, scores, codes),
+        rtol=1e-7,
+        atol=1e-7,
+    )
+
+
+def test_groups_of_one_row_are_leave_one_out():
+    problem = make_problem(weighted=False)
+    span, scores = fitted(problem)
+    groups = Groups.of(torch.arange(30), problem.sample_weight)
+    torch.testing.assert_close(
+        left_out_logits(problem, span, scores, groups=groups),
+        left_out_logits(problem, span, scores),
+    )
+
+
+def test_the_threshold_changes_little():
+    problem = make_problem(n=60, tau=20.0, weighted=False)
+    span, scores = fitted(problem)
+    torch.testing.assert_close(
+        torch.softmax(left_out_logits(problem, span, scores, threshold=1e-4), dim=1),
+        torch.softmax(left_out_logits(problem, span, scores, threshold=0.0), dim=1),
+        rtol=0,
+        atol=1e-2,
+    )
+
+
+@pytest.mark.parametrize("bias_variance", BIASES)
+def test_left_out_logits_are_closer_to_the_refit_than_the_fitted_ones(bias_variance):
+    problem = make_problem(n=40, weighted=False, bias_variance=bias_variance)
+    span, scores = fitted(problem)
+    approximate = left_out_logits(problem, span, scores, threshold=0.0)
     centre = torch.eye(4, dtype=torch.float64) - 0.25
     errors, baseline = [], []
     for row in range(40):
@@ -70,49 +132,8 @@ def test_leaving_out_one_of_two_copies_equals_a_weight_of_two():
     twice = replace(
         problem, X=problem.X[rows], y=problem.y[rows], sample_weight=torch.ones(len(rows)).double()
     )
-    scores, P, _, q = fitted(heavy)
-    left = leave_one_out_logits(scores, P, q, heavy.y, weight)
-    scores2, P2, _, q2 = fitted(twice)
-    right = leave_one_out_logits(scores2, P2, q2, twice.y, twice.sample_weight)
+    span, scores = fitted(heavy)
+    left = left_out_logits(heavy, span, scores, threshold=0.0)
+    span, scores = fitted(twice)
+    right = left_out_logits(twice, span, scores, threshold=0.0)
     torch.testing.assert_close(left[rows], right, rtol=1e-7, atol=1e-7)
-
-
-def test_the_temperature_of_an_unpenalised_regression_on_its_own_rows_is_one():
-    """At the maximum of the likelihood no rescaling of the logits can improve it."""
-    X, y = load_iris(return_X_y=True)
-    X = torch.tensor(X[:, :2])
-    problem = LinearProblem(
-        X=X,
-        y=torch.tensor(y),
-        sample_weight=torch.ones(len(X), dtype=torch.float64),
-        prior_mean=torch.zeros(3, 2, dtype=torch.float64),
-        prior_precision=torch.full((3,), 1e-9, dtype=torch.float64),
-        logit_scale=1.0,
-        fit_intercept=True,
-    )
-    solution = solve_map(problem, tol=1e-10, max_iter=5000)
-    scores = logits(X, solution.W, solution.b, 1.0)
-    log_t, _ = fit_log_temperature(scores, problem.y, problem.sample_weight, centre=0.0, width=1e6)
-    assert log_t == pytest.approx(0.0, abs=1e-5)
-
-
-@pytest.mark.parametrize("width", [0.1, 1.0])
-def test_the_temperature_minimises_its_penalised_loss(problem, width):
-    scores = 3 * fitted(problem)[0]
-    log_t, value = fit_log_temperature(
-        scores, problem.y, problem.sample_weight, centre=-0.2, width=width
-    )
-
-    def penalised(t):
-        loss = float(weighted_log_loss(scores / math.exp(t), problem.y, problem.sample_weight))
-        return loss + 0.5 * ((t + 0.2) / width) ** 2
-
-    assert value == pytest.approx(penalised(log_t), rel=1e-12)
-    assert value <= min(penalised(log_t + 1e-3), penalised(log_t - 1e-3))
-
-
-def test_without_rows_that_tell_the_temperature_is_the_centre(problem):
-    """Zero logits have the same loss at every temperature."""
-    zeros = torch.zeros(30, 4, dtype=torch.float64)
-    log_t, _ = fit_log_temperature(zeros, problem.y, problem.sample_weight, centre=-0.3, width=0.2)
-    assert log_t == pytest.approx(-0.3)
