@@ -5,7 +5,7 @@ import os
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
-import skclip  # noqa: E402
+import skclip
 
 project = "skclip"
 author = "The skclip developers"
@@ -51,3 +51,14 @@ html_title = f"skclip {release}"
 html_static_path = ["_static"]
 html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
 html_sidebars = {"index": [], "install": [], "architecture": [], "changes": []}
+
+
+def skip_foreign_members(app, what, name, obj, skip, options):
+    """Leave out what scikit-learn writes: its docstrings link into its own documentation."""
+    module = getattr(obj, "__module__", None) or ""
+    foreign = module.startswith("sklearn.") or name.endswith("_request")
+    return True if foreign else None
+
+
+def setup(app):
+    app.connect("autodoc-skip-member", skip_foreign_members)

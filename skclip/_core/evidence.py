@@ -18,7 +18,6 @@ choices are those of their priors.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -33,13 +32,19 @@ __all__ = ["Choice", "Hyperprior", "plain_hyperprior", "select", "text_hyperprio
 
 @dataclass(frozen=True)
 class Hyperprior:
-    """Centre and width of the log precision and the log temperature; candidates' factors."""
+    """Centre and width of the log precision and the log temperature; what to try.
+
+    Candidates are the centre times powers of `step`, at most `reach` of them on each side;
+    a direction is given up after `patience` candidates in a row that are no better.
+    """
 
     precision: float
     precision_width: float
     log_temperature: float = -0.2
-    temperature_width: float = 0.1
-    factors: Sequence[float] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+    temperature_width: float = 0.15
+    step: float = 10**0.5
+    reach: int = 3
+    patience: int = 1
 
 
 @dataclass(frozen=True)
@@ -53,20 +58,27 @@ class Choice:
 
 
 def text_hyperprior(problem: LinearProblem) -> Hyperprior:
-    r"""Centre :math:`30 (\tau / 100)^2 (c / 30)^{1/2} (\ell / 0.09 \log c)^{-1/2}`.
+    r"""What precision and temperature are likely, from the classes and the text's own fit.
 
-    Precisions are relative to the square of the logit scale. More classes need a firmer prior; a text that misleads on the support set, shown by a
-    large zero-shot log-loss l, deserves a looser one. The log-loss is shrunk by ten
-    pseudo-rows towards 0.09 log c, that of a good text prior.
+    With the zero-shot log-loss of the support rows relative to that of a good text prior,
+    :math:`\ell / 0.09 \log c` (shrunk towards 1 by ten pseudo-rows), the centres are
+
+    .. math::
+        \lambda_0 = 40 \Big(\frac{\tau}{100}\Big)^2 \Big(\frac{c}{30}\Big)^{1/2}
+                    \Big(\frac{\ell}{0.09 \log c}\Big)^{-1/4}, \qquad
+        t_0 = -0.2 + 0.2 \log \frac{\ell}{0.09 \log c}.
+
+    Precisions are relative to the square of the logit scale; more classes need a firmer
+    prior; a text that misleads deserves a looser one and less confidence.
     """
     c = len(problem.prior_mean)
     a = problem.sample_weight
     scores = problem.logit_scale * (problem.X @ problem.prior_mean.T)
-    typical = 0.09 * math.log(c)
+    typical = 0.09 * math.log(max(c, 2))
     total = float(weighted_log_loss(scores, problem.y, a))
-    loss = (total + 10 * typical) / (float(a.sum()) + 10)
-    scale = (problem.logit_scale / 100.0) ** 2
-    return Hyperprior(30.0 * scale * (c / 30) ** 0.5 * (loss / typical) ** -0.5, 0.5)
+    relative = (total + 10 * typical) / (float(a.sum()) + 10) / typical
+    precision = 40.0 * (problem.logit_scale / 100.0) ** 2 * (c / 30) ** 0.5 * relative**-0.25
+    return Hyperprior(precision, 0.5, log_temperature=-0.2 + 0.2 * math.log(relative))
 
 
 def plain_hyperprior() -> Hyperprior:
@@ -74,8 +86,15 @@ def plain_hyperprior() -> Hyperprior:
 
     Columns of very unequal scale want a weak prior on the large ones, hence the width.
     """
-    factors = tuple(10.0**power for power in torch.linspace(3, -5, 13).tolist())
-    return Hyperprior(1.0, 3.0, log_temperature=0.0, temperature_width=0.2, factors=factors)
+    return Hyperprior(
+        precision=1.0,
+        precision_width=3.0,
+        log_temperature=0.0,
+        temperature_width=0.2,
+        step=5.0,
+        reach=7,
+        patience=2,
+    )
 
 
 def select(
@@ -95,34 +114,48 @@ def select(
     Parameters
     ----------
     search : bool
-        Whether to search the precisions ``hyperprior.precision`` times its factors, from
-        large to small; else the problem's own is the only candidate.
+        Whether to search precisions, the same for all classes; else the problem's own is
+        the only candidate.
     temperature : float or None
         A fixed temperature, or None to fit one for each candidate.
     """
     weight = left_out_weight(problem, groups)
-    factors = sorted(hyperprior.factors, reverse=True) if search else [1.0]
-    best: Choice | None = None
-    best_score, start = math.inf, None
-    for factor in factors:
+
+    def evaluate(exponent: int, start: Tensor | None) -> tuple[float, Choice]:
         candidate, penalty = problem, 0.0
         if search:
-            lam = torch.full_like(problem.prior_precision, factor * hyperprior.precision)
+            value = hyperprior.precision * hyperprior.step**exponent
+            lam = torch.full_like(problem.prior_precision, value)
             candidate = replace(problem, prior_precision=lam)
-            penalty = 0.5 * (math.log(factor) / hyperprior.precision_width) ** 2
+            distance = exponent * math.log(hyperprior.step) / hyperprior.precision_width
+            penalty = 0.5 * distance**2
         solution = solve_map(
             candidate, tol=tol, max_iter=max_iter, solver=solver, span=span, start=start
         )
-        start = solution.coordinates
         scores = logits(problem.X, solution.W, solution.b, problem.logit_scale)
         left_out = left_out_logits(candidate, span, scores, groups=groups)
         t, score = _best_temperature(left_out, problem.y, weight, hyperprior, temperature)
-        if score + penalty < best_score:
-            best_score = score + penalty
-            loss = weighted_log_loss(left_out / math.exp(t), problem.y, problem.sample_weight)
-            mean = -float(loss) / float(problem.sample_weight.sum())
-            best = Choice(candidate.prior_precision, math.exp(t), solution, mean)
-    if best is None:
+        loss = weighted_log_loss(left_out / math.exp(t), problem.y, problem.sample_weight)
+        mean = -float(loss) / float(problem.sample_weight.sum())
+        return score + penalty, Choice(candidate.prior_precision, math.exp(t), solution, mean)
+
+    centre_score, centre = evaluate(0, None)
+    best_score, best = centre_score, centre
+    # At one shot nothing is left to compare; the priors' centres stand.
+    if search and float(weight.sum()) > 0:
+        for sign in (-1, 1):
+            if sign > 0 and best is not centre and hyperprior.patience == 1:
+                break  # the score fell on the other side already
+            start, failures = centre.solution.coordinates, 0
+            for exponent in range(1, hyperprior.reach + 1):
+                score, choice = evaluate(sign * exponent, start)
+                start = choice.solution.coordinates
+                failures = 0 if score < best_score else failures + 1
+                if score < best_score:
+                    best_score, best = score, choice
+                if failures == hyperprior.patience:
+                    break
+    if not math.isfinite(best_score):
         raise ValueError(
             "The leave-one-out score must be finite for at least one prior precision; got none. "
             "Check X for very large values, or pass a number as prior_precision."

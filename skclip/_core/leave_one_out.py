@@ -6,7 +6,8 @@ of the logits of class c, :math:`K` being their prior covariance, one Newton ste
 the rows g of an image gives
 
 .. math::
-    z^{\mathrm{loo}}_{gc} = z_{gc} - (I - S_{gg} \mathrm{diag}(h_g))^{-1} S_{gg}\, a_g (y_{gc} - p_{gc})
+    z^{\mathrm{loo}}_{gc} = z_{gc}
+        - (I - S_{gg} \mathrm{diag}(h_g))^{-1} S_{gg}\, a_g (y_{gc} - p_{gc})
 
 (Rad and Maleki, "A scalable estimate of the out-of-sample prediction error via approximate
 leave-one-out cross-validation", JRSS B 2020, applied class by class). The formula is exact
@@ -26,10 +27,11 @@ from torch import Tensor
 
 from skclip._core.linear import LinearProblem, Span
 
-__all__ = ["Groups", "left_out_logits", "prior_features"]
+__all__ = ["Groups", "left_out_logits", "leverage", "prior_features"]
 
 # The Newton step divides by 1 - h q, which rounding can bring to 0 or below.
 _SMALLEST_REMAINDER = 1e-3
+_BYTES_PER_BATCH = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -92,19 +94,76 @@ def left_out_logits(
     curvature = P * (1 - P)
     in_class = torch.nn.functional.one_hot(problem.y, P.shape[1]).bool()
     active = (curvature > threshold) | in_class
+    if groups is None:
+        residual = in_class.to(P.dtype) - P
+        left = problem.sample_weight.clamp(max=1.0)[:, None]
+        q = leverage(problem, span, curvature, active)
+        remainder = (1.0 - left * curvature * q).clamp_(min=_SMALLEST_REMAINDER)
+        return scores - left * q * residual / remainder
     out = scores.clone()
     for c in range(P.shape[1]):
         rows = torch.nonzero(active[:, c]).squeeze(1)
         a, h = problem.sample_weight[rows], curvature[rows, c]
         residual = in_class[rows, c].to(P.dtype) - P[rows, c]
         covariance = _ClassCovariance.of(phi[rows], a * h, ridge, problem, c)
-        if groups is None:
-            q, left = covariance.diagonal(), a.clamp(max=1.0)
-            remainder = (1.0 - left * h * q).clamp(min=_SMALLEST_REMAINDER)
-            out[rows, c] -= left * q * residual / remainder
-        else:
-            out[:, c] -= _group_steps(groups, covariance, rows, a * h, a * residual)
+        out[:, c] -= _group_steps(groups, covariance, rows, a * h, a * residual)
     return out
+
+
+def leverage(problem: LinearProblem, span: Span, curvature: Tensor, active: Tensor) -> Tensor:
+    """q (n, c): posterior variance of the logits, zero at inactive (row, class) pairs.
+
+    `curvature` is p (1 - p). A class with m active rows costs O(m^2 r) in the dual, many
+    classes at once, or O(m r^2) in the primal when m is at least r.
+    """
+    phi, ridge = prior_features(problem, span)
+    q = torch.zeros_like(curvature)
+    counts = active.sum(dim=0)
+    proper = bool((ridge > 0).all())
+    dual = counts < phi.shape[1] if proper else torch.zeros_like(counts, dtype=torch.bool)
+    for c in torch.nonzero(~dual).squeeze(1).tolist():
+        rows = torch.nonzero(active[:, c]).squeeze(1)
+        weight = problem.sample_weight[rows] * curvature[rows, c]
+        q[rows, c] = _ClassCovariance.of(phi[rows], weight, ridge, problem, c).diagonal()
+    scaled = phi / ridge.sqrt() if proper else phi
+    # Classes of similar size share a batch, padded with rows of weight zero.
+    order = torch.argsort(counts)
+    order = order[dual[order]]
+    while len(order):
+        largest = int(counts[order[-1]])
+        per_class = scaled.element_size() * largest * (scaled.shape[1] + 3 * largest)
+        size = min(len(order), max(1, _BYTES_PER_BATCH // per_class))
+        batch, order = order[-size:], order[:-size]
+        _dual_leverage(problem, scaled, curvature, active, batch, largest, out=q)
+    return q
+
+
+def _dual_leverage(
+    problem: LinearProblem,
+    scaled: Tensor,
+    curvature: Tensor,
+    active: Tensor,
+    classes: Tensor,
+    largest: int,
+    *,
+    out: Tensor,
+) -> None:
+    """Leverages of a batch of k classes with at most `largest` active rows each."""
+    picked = active[:, classes].T.to(scaled.dtype)
+    present, rows = picked.topk(largest, dim=1, sorted=False)  # (k, m): active rows first
+    columns = classes[:, None].expand_as(rows)
+    root = (problem.sample_weight[rows] * curvature[rows, columns] * present).sqrt()
+    factor = problem.logit_scale / problem.prior_precision[classes].sqrt()
+    F = scaled[rows] * factor[:, None, None]
+    K = F @ F.mT
+    # diag of K - K g (I + g K g)^-1 g K with g = sqrt(a h).
+    inner = root[:, :, None] * K
+    B = inner * root[:, None, :]
+    B.diagonal(dim1=1, dim2=2).add_(1.0)
+    solved = torch.linalg.solve_triangular(torch.linalg.cholesky(B), inner, upper=False)
+    q = K.diagonal(dim1=1, dim2=2) - solved.square_().sum(dim=1)
+    keep = present.bool()
+    out[rows[keep], columns[keep]] = q[keep].clamp_(min=0.0)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def support_metric(X: Tensor, y: Tensor, sample_weight: Tensor, prototypes: Tens
     text = centred.T @ centred
     M = _shrunk_power(within, freedom / (freedom + d), _WITHIN_EXPONENT)
     M = M @ _shrunk_power(text, (c - 1) / (c - 1 + d), _TEXT_EXPONENT)
-    return M.to(X.dtype)
+    return M.to(dtype=X.dtype)
 
 
 def _shrunk_power(scatter: Tensor, share: float, exponent: float) -> Tensor:
@@ -49,4 +49,5 @@ def _shrunk_power(scatter: Tensor, share: float, exponent: float) -> Tensor:
     if share <= 0 or trace <= 1e-12:
         return identity
     values, vectors = torch.linalg.eigh((1 - share) * identity + share * d / trace * scatter)
-    return (vectors * values.clamp(min=1e-12).pow(exponent)) @ vectors.T
+    power: Tensor = (vectors * values.clamp(min=1e-12).pow(exponent)) @ vectors.T
+    return power

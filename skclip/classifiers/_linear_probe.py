@@ -85,7 +85,7 @@ class LinearProbeClassifier(LinearAdapterClassifier):
         Certificate of optimality, for ``init="zeros"``: the largest class-wise norm of the
         gradient in the scaled weights :math:`\tau W`, over the sum of the sample weights.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Only when X has string column names.
 
     Notes

@@ -41,7 +41,7 @@ class ZeroShotClassifier(LinearAdapterClassifier):
     temperature_ : float
         1.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Only when X has string column names.
 
     References

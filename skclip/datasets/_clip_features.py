@@ -87,20 +87,16 @@ def make_clip_features(
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
-        X : ndarray of shape (n, d)
-            Training features with unit rows, float64.
-        y : ndarray of shape (n,)
-            Training classes, int codes 0..c-1, in shuffled order.
-        X_test : ndarray of shape (c * n_test_per_class, d)
-        y_test : ndarray of shape (c * n_test_per_class,)
-        proba_test : ndarray of shape (c * n_test_per_class, c)
-            The true class probabilities of the test rows, under balanced classes.
-        prototypes : ndarray of shape (c, d)
-            Text prototypes with unit rows.
-        coef : ndarray of shape (c, d)
-            The true weights w of the formula above.
-        logit_scale : float
-            The logit scale tau.
+        With the attributes
+
+        - X, ndarray of shape (n, d): training features with unit rows, float64;
+        - y, ndarray of shape (n,): training classes 0..c-1, in shuffled order;
+        - X_test, y_test: likewise, c times `n_test_per_class` rows;
+        - proba_test, ndarray of shape (n_test, c): the true class probabilities of the test
+          rows, under balanced classes;
+        - prototypes, ndarray of shape (c, d): text prototypes with unit rows;
+        - coef, ndarray of shape (c, d): the true weights w of the formula above;
+        - logit_scale, float: the logit scale tau.
 
     Raises
     ------

@@ -81,17 +81,15 @@ def load_digits_images(*, subset="test", shift=None, size=32, as_pil=False):
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
-        images : ndarray of shape (n, size, size, 3), uint8, or list of n RGB Pillow images
-        target : ndarray of shape (n,)
-            The digits 0..9.
-        labels : ndarray of shape (n,)
-            Their names, as prompts use them: "zero", ..., "nine".
-        target_names : ndarray of shape (10,)
-            The names in the order of the digits.
-        rows : ndarray of shape (n,)
-            Row of each image in :func:`sklearn.datasets.load_digits`.
-        DESCR : str
-            Where the images come from.
+        With the attributes
+
+        - images, ndarray of shape (n, size, size, 3), uint8, or list of n RGB Pillow images;
+        - target, ndarray of shape (n,): the digits 0..9;
+        - labels, ndarray of shape (n,): their names, "zero", ..., "nine";
+        - target_names, ndarray of shape (10,): the names in the order of the digits;
+        - rows, ndarray of shape (n,): row of each image in
+          :func:`sklearn.datasets.load_digits`;
+        - DESCR, str: where the images come from.
 
     See Also
     --------

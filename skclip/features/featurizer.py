@@ -47,9 +47,9 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         over a file of the same name. See Notes for the activation and the preprocessing.
     device : str or torch.device, default="auto"
         Where the model runs. "auto" is CUDA where there is a usable GPU, else the CPU.
-    precision : {"fp32", "fp16", "bf16", "pure_fp16", "pure_bf16", "amp", "amp_bf16"}, \
-            default="fp32"
-        The model's arithmetic, with open_clip's meaning. Features are float32 in any case.
+    precision : str, default="fp32"
+        The model's arithmetic, with open_clip's meaning: "fp32", "fp16", "bf16",
+        "pure_fp16", "pure_bf16", "amp" or "amp_bf16". Features are float32 in any case.
         On a CPU "fp32" is the fastest.
     batch_size : int, default=64
         Images per call of the model; halved on the spot if a GPU runs out of memory.

@@ -41,7 +41,13 @@ _OPENAI = "openai-imagenet"
 
 
 def list_template_sets() -> list[str]:
-    """Names that :func:`get_templates` and ``ClassPrompts(templates=...)`` accept."""
+    """Names that :func:`get_templates` and ``ClassPrompts(templates=...)`` accept.
+
+    Returns
+    -------
+    list of str
+        Sorted.
+    """
     return sorted((*_SETS, _OPENAI))
 
 

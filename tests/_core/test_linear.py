@@ -147,9 +147,7 @@ def test_a_weight_of_two_is_the_row_twice():
 
 def test_a_warm_start_ends_at_the_same_optimum_in_fewer_iterations(problem):
     cold = solve(problem, bias_variance=math.inf)
-    near = replace(
-        problem, bias_variance=math.inf, prior_precision=1.1 * problem.prior_precision
-    )
+    near = replace(problem, bias_variance=math.inf, prior_precision=1.1 * problem.prior_precision)
     from_cold = solve_map(near, tol=TOL, max_iter=2000)
     from_warm = solve_map(near, tol=TOL, max_iter=2000, start=cold.coordinates)
     torch.testing.assert_close(from_cold.W, from_warm.W, rtol=1e-8, atol=1e-8)

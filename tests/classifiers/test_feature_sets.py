@@ -56,9 +56,7 @@ def test_the_paper_recipe_reproduces_the_reference_within_the_spread_of_its_draw
     """All draws hold the same 16 rows per class: the spread is that of the optimiser's seed."""
 
     def recipe(seed):
-        return BayesAdapterClassifier.from_recipe(
-            "paper", pets["text_features"], random_state=seed
-        )
+        return BayesAdapterClassifier.from_recipe("paper", pets["text_features"], random_state=seed)
 
     reference = reference_nll["bayes"]
     assert abs(mean_nll(pets, recipe) - reference.mean()) <= np.ptp(reference)
@@ -76,9 +74,7 @@ def test_zs_lp_reproduces_the_reference_within_the_spread_of_its_draws(pets, ref
 
 def test_the_mode_at_precision_100_is_no_worse_than_a_quarter_nat(pets):
     def mode(seed):
-        return BayesAdapterClassifier(
-            pets["text_features"], prior_precision=100.0, temperature=1.0
-        )
+        return BayesAdapterClassifier(pets["text_features"], prior_precision=100.0, temperature=1.0)
 
     assert mean_nll(pets, mode, draws=(0,)) <= 0.25
 
