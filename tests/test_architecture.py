@@ -89,3 +89,16 @@ def test_import_is_lean():
     code = f"import skclip, sys; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_import_is_fast():
+    """Under half a second beyond torch and scikit-learn, which its users import anyway."""
+    code = (
+        "import time, torch, sklearn.base, sklearn.utils.multiclass, sklearn.utils.class_weight\n"
+        "import sklearn.datasets, sklearn.metrics\n"
+        "start = time.process_time(); import skclip; print(time.process_time() - start)"
+    )
+    seconds = [
+        float(subprocess.check_output([sys.executable, "-c", code], text=True)) for _ in range(2)
+    ]
+    assert min(seconds) < 0.5
