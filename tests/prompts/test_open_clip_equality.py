@@ -39,7 +39,8 @@ def test_raw_prototypes_are_the_mean_of_the_raw_embeddings(bare):
 
 def test_the_logit_scale_is_the_models(bare):
     prototypes = ClassPrompts(pretrained=tiny_clip()).encode(["one"])
-    assert prototypes.logit_scale == pytest.approx(float(bare[0].logit_scale.detach().exp()), rel=1e-6)
+    expected = float(bare[0].logit_scale.detach().exp())
+    assert prototypes.logit_scale == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_featurizer_serves_as_text_encoder():

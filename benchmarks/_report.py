@@ -1,0 +1,114 @@
+"""What the comparison scripts share: metrics, tables in reStructuredText, the environment."""
+
+import datetime
+import hashlib
+import json
+import os
+import platform
+import resource
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
+
+import skclip
+from skclip.metrics import area_under_risk_coverage, expected_calibration_error
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+TABLES = ROOT / "docs" / "tables"
+
+
+def measure(y_true, proba, labels):
+    """Accuracy and ECE (10 bins) in per cent, NLL in nats, AURC x 1000, Brier in [0, 2]."""
+    predicted = labels[proba.argmax(axis=1)]
+    return {
+        "acc": 100 * accuracy_score(y_true, predicted),
+        "ece10": 100 * expected_calibration_error(y_true, proba, n_bins=10, labels=labels),
+        "nll": log_loss(y_true, proba, labels=labels),
+        "aurc_x1000": 1000 * area_under_risk_coverage(y_true, proba, labels=labels),
+        "brier": brier_score_loss(y_true, proba, labels=labels, scale_by_half=False),
+    }
+
+
+def geometric_mean(values):
+    return float(np.exp(np.mean(np.log(values))))
+
+
+def list_table(title, header, rows):
+    """A list-table; the first row is the header, every entry becomes text."""
+    lines = [f".. list-table:: {title}", "   :header-rows: 1", "   :widths: auto", ""]
+    for row in [header, *rows]:
+        marks = ["   * - ", *["     - "] * (len(row) - 1)]
+        lines += [f"{mark}{entry}".rstrip() for mark, entry in zip(marks, row, strict=True)]
+    return "\n".join([*lines, ""])
+
+
+def write_table(name, script, *parts):
+    """Write docs/tables/NAME.rst from blocks of text, with the command that made it."""
+    TABLES.mkdir(parents=True, exist_ok=True)
+    comment = f".. Written by benchmarks/{script}; do not edit.\n"
+    (TABLES / f"{name}.rst").write_text("\n".join([comment, *parts]), encoding="utf-8")
+
+
+def plain_table(header, rows):
+    """The same table for a terminal."""
+    columns = [[str(entry) for entry in column] for column in zip(header, *rows, strict=True)]
+    widths = [max(map(len, column)) for column in columns]
+    return "\n".join(
+        "  ".join(entry.ljust(width) for entry, width in zip(row, widths, strict=True)).rstrip()
+        for row in zip(*columns, strict=True)
+    )
+
+
+def environment(**extra):
+    """Versions, machine and threads: what a number of seconds or a last digit depends on."""
+    packages = ("numpy", "scipy", "scikit-learn", "torch", "joblib")
+    return {
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "command": " ".join(["python", "benchmarks/" + Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "skclip": skclip.__version__,
+        "skclip_source_sha256": _source_digest(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
+        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        **extra,
+    }
+
+
+def write_json(path, content):
+    """Replace the file in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def peak_memory_mib():
+    """Largest resident set of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _source_digest():
+    digest = hashlib.sha256()
+    folder = Path(skclip.__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _processor():
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()

@@ -1,0 +1,305 @@
+"""Compare the default with the published recipes on real CLIP features.
+
+Run it as ``SKCLIP_FEATURE_SETS=folder python benchmarks/feature_sets.py``. It fits every
+method on the same draws of 1 to 16 images per class (20 cells of single views and 10 of
+view means, three draws each), measures it on the test split, and writes
+
+- ``benchmarks/results/feature_sets.csv``: one row per cell, draw and method;
+- ``benchmarks/results/feature_sets.json``: versions, machine and command of each run;
+- ``docs/tables/feature_sets.rst``: the means, and the goals next to what was reached.
+
+A run that was stopped goes on where it ended: rows already in the CSV are kept. After a
+change of a method, ``--refresh`` with its name in ``--methods`` measures it again.
+
+Nothing is tuned here: the script knows no settings but those it lists, and evaluates each on
+the test split. How often a developer has looked at the result is not recorded, so the
+settings themselves were chosen elsewhere, by ``benchmarks/tune_default.py``, which
+never reads a test split.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+import warnings
+from collections import defaultdict
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from _feature_sets import RECIPES, SHOTS, cells, load, reference_nll, support
+from _report import (
+    RESULTS,
+    environment,
+    geometric_mean,
+    list_table,
+    measure,
+    plain_table,
+    write_json,
+    write_table,
+)
+from _results import ResultFile
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from skclip import BayesAdapterClassifier, LinearProbeClassifier, ZeroShotClassifier
+
+# Both recipes were written for raw text embeddings; this is their typical norm.
+RAW_TEXT_NORM = 8.8
+
+
+def _default(**changes):
+    return lambda text, seed: BayesAdapterClassifier(text, **changes)
+
+
+def _paper(text, seed):
+    return BayesAdapterClassifier.from_recipe("paper", text, random_state=seed)
+
+
+def _zslp(text, seed):
+    return LinearProbeClassifier(
+        text, init="prototypes", prototype_norm=RAW_TEXT_NORM, random_state=seed
+    )
+
+
+def _logistic_regression(C):
+    return lambda text, seed: LogisticRegression(C=C, max_iter=1000)
+
+
+# name -> (what the tables call it, unfitted estimator from (prototypes, seed))
+METHODS = {
+    "default": ("BayesAdapter, default", _default()),
+    "zero_shot": ("zero-shot", lambda text, seed: ZeroShotClassifier(text)),
+    "zs_lp": ("ZS-LP", _zslp),
+    "paper": ("BayesAdapter, paper recipe", _paper),
+    "isotropic": ("default, isotropic prior", _default(prior_shape="isotropic")),
+    "temperature_1": ("default, temperature 1", _default(temperature=1.0)),
+    "precision_30": ("default, precision 30", _default(prior_precision=30.0)),
+    "precision_100": ("default, precision 100", _default(prior_precision=100.0)),
+    "precision_300": ("default, precision 300", _default(prior_precision=300.0)),
+    "no_text": ("default, no prototypes", lambda text, seed: BayesAdapterClassifier()),
+    "lr_C100": ("LogisticRegression, C=100", _logistic_regression(100)),
+    "lr_C10000": ("LogisticRegression, C=10000", _logistic_regression(10000)),
+}
+# Trained by 300 epochs of stochastic gradients; they run last.
+SLOW = ("zs_lp", "paper")
+# Measured on the fit of another method: the recipe without its posterior spread.
+AT_THE_MEAN = "paper_at_mean"
+LABELS = {
+    **{name: METHODS[name][0] for name in ("default", "zero_shot", *SLOW)},
+    AT_THE_MEAN: "paper recipe, at the posterior mean",
+    **{name: label for name, (label, _) in METHODS.items()},
+}
+
+KEY = ("dataset", "support_split", "shots", "seed", "method")
+METRICS = (
+    *("acc", "ece10", "nll", "aurc_x1000", "brier", "fit_cpu_seconds"),
+    *("prior_precision", "temperature"),
+)
+
+# What the default is to reach, and what it must not fall behind:
+# (name in the tables, cells, quantity, goal, floor, whether larger is better).
+BARS = (
+    ("single view: NLL / best recipe, geometric mean", True, "ratio", 0.90, 0.945, False),
+    ("single view: NLL / best recipe, largest cell", True, "largest", 1.02, 1.10, False),
+    ("single view: ECE in %", True, "ece10", 1.3, 1.7, False),
+    ("single view: AURC x 1000", True, "aurc_x1000", 5.9, 6.2, False),
+    ("single view: accuracy in %", True, "acc", 94.9, 94.55, True),
+    ("view means: NLL / best recipe, geometric mean", False, "ratio", 0.92, 0.96, False),
+    ("view means: NLL / best recipe, largest cell", False, "largest", 1.0, 1.05, False),
+)
+
+
+def run_one(cell, seed, method):
+    """Rows of the CSV for one fit."""
+    data = load(cell.dataset)
+    X, y = support(cell, seed)
+    estimator = METHODS[method][1](data["text_features"], seed)
+    with warnings.catch_warnings():
+        # Large C on a few separable rows: the optimum is far away.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        # scikit-learn on one image per class.
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")
+        # Of the processor, all threads: other work on the machine does not count.
+        start = time.process_time()
+        estimator.fit(X, y)
+        seconds = time.process_time() - start
+    key = (cell.dataset, cell.split, cell.shots, seed)
+    rows = [_row(key, method, estimator, data, seconds)]
+    if method == "paper":
+        estimator.posterior_std_ = np.zeros_like(estimator.posterior_std_)
+        rows.append(_row(key, AT_THE_MEAN, estimator, data, seconds))
+    return rows
+
+
+def _row(key, method, estimator, data, seconds):
+    proba = estimator.predict_proba(data["test_features"])
+    values = measure(data["test_labels"], proba, estimator.classes_)
+    values["fit_cpu_seconds"] = seconds
+    for name in ("prior_precision", "temperature"):
+        fitted = getattr(estimator, f"{name}_", None)
+        values[name] = "" if fitted is None else float(np.mean(fitted))
+    named = dict(zip(KEY, (*key, method), strict=True))
+    return named | {k: v if v == "" else f"{v:.6g}" for k, v in values.items()}
+
+
+# -- tables -------------------------------------------------------------------------
+
+
+def cell_means(rows):
+    """Method -> {cell: {metric: mean over draws}} from the rows of the CSV."""
+    values = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        cell = (row["dataset"], row["support_split"], int(row["shots"]))
+        numbers = [float(row[name]) if row[name] else np.nan for name in METRICS]
+        values[row["method"]][cell].append(numbers)
+    return {
+        method: {
+            cell: dict(zip(METRICS, np.mean(numbers, axis=0), strict=True))
+            for cell, numbers in by_cell.items()
+        }
+        for method, by_cell in values.items()
+    }
+
+
+def summarise(means, chosen, best):
+    """Means over cells, and the ratio of NLL to that of the best recipe of each cell."""
+    summary = {name: np.mean([means[cell][name] for cell in chosen]) for name in METRICS}
+    ratios = [means[cell]["nll"] / best[cell] for cell in chosen]
+    return summary | {"ratio": geometric_mean(ratios), "largest": max(ratios)}
+
+
+def best_recipe():
+    """Smallest log-loss of the reference run's recipes in each cell, means over draws."""
+    return {
+        (cell.dataset, cell.split, cell.shots): min(by_method[m] for m in RECIPES)
+        for cell, by_method in reference_nll().items()
+    }
+
+
+MEAN_HEADER = (
+    *("method", "accuracy %", "ECE %", "NLL", "AURC x 1000", "Brier"),
+    *("NLL ratio", "largest", "fit CPU s"),
+)
+
+
+def mean_rows(summaries):
+    for method, s in summaries.items():
+        yield (
+            *(LABELS[method], f"{s['acc']:.2f}", f"{s['ece10']:.2f}", f"{s['nll']:.4f}"),
+            *(f"{s['aurc_x1000']:.2f}", f"{s['brier']:.4f}", f"{s['ratio']:.3f}"),
+            f"{s['largest']:.3f}",
+            "" if np.isnan(s["fit_cpu_seconds"]) else f"{s['fit_cpu_seconds']:.2f}",
+        )
+
+
+def bar_rows(summaries):
+    """The default against BARS."""
+    for name, single, quantity, goal, floor, larger in BARS:
+        if single not in summaries:
+            continue
+        got = summaries[single][quantity]
+        sign = -1 if larger else 1
+        met = "goal" if sign * got <= sign * goal else "floor"
+        met = met if sign * got <= sign * floor else "no"
+        decimals = 3 if quantity in ("ratio", "largest") else 2
+        yield name, f"{goal:g}", f"{floor:g}", f"{got:.{decimals}f}", met
+
+
+def cell_rows(means, best, chosen):
+    """NLL of the default, cell by cell."""
+    for cell in chosen:
+        m, ratio = means[cell], means[cell]["nll"] / best[cell]
+        yield (
+            *(*cell[:2], cell[2], f"{m['nll']:.4f}", f"{best[cell]:.4f}", f"{ratio:.3f}"),
+            *(f"{m['ece10']:.2f}", f"{m['acc']:.2f}", f"{m['prior_precision']:.1f}"),
+            f"{m['temperature']:.2f}",
+        )
+
+
+def report(rows, shots, write):
+    """Print the tables; write them to the documentation once the default is complete."""
+    means, best = cell_means(rows), best_recipe()
+    parts, of_default, missing = [], {}, set()
+    for single, kind in ((True, "single-view"), (False, "view-mean")):
+        chosen = [(c.dataset, c.split, c.shots) for c in cells(shots) if c.single_view == single]
+        title = f"Means over {len(chosen)} {kind} cells"
+        done = {m: v for m, v in means.items() if all(cell in v for cell in chosen)}
+        done = {m: done[m] for m in LABELS if m in done}
+        missing |= set(LABELS) - set(done)
+        summaries = {m: summarise(v, chosen, best) for m, v in done.items()}
+        table = list(mean_rows(summaries))
+        print(f"\n{title}\n{plain_table(MEAN_HEADER, table)}")
+        parts.append(list_table(title, MEAN_HEADER, table))
+        if "default" in summaries:
+            of_default[single] = summaries["default"]
+    bars = list(bar_rows(of_default))
+    header = ("bar", "goal", "floor", "got", "met")
+    print(f"\n{plain_table(header, bars)}")
+    parts.append(list_table("The default against its goals and floors", header, bars))
+    every = [(c.dataset, c.split, c.shots) for c in cells(shots)]
+    if all(cell in means.get("default", {}) for cell in every):
+        header = (
+            *("data set", "support", "shots", "NLL", "best recipe", "ratio", "ECE %"),
+            *("accuracy %", "precision", "temperature"),
+        )
+        table = list(cell_rows(means["default"], best, every))
+        parts.append(list_table("The default, cell by cell", header, table))
+    if missing:
+        parts.append(f"Not complete: {', '.join(LABELS[m] for m in LABELS if m in missing)}.\n")
+        print(f"\n{parts[-1]}")
+    if write and len(of_default) == 2:
+        write_table("feature_sets", "feature_sets.py", *parts)
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description="Compare the default with the published recipes on real CLIP features."
+    )
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--draws", nargs="+", type=int, default=[0, 1, 2], metavar="SEED")
+    parser.add_argument("--quick", action="store_true", help="one draw, 1 and 4 shots, no file")
+    parser.add_argument("--refresh", action="store_true", help="measure --methods again")
+    parser.add_argument("--report", action="store_true", help="fit nothing: tables from the CSV")
+    parser.add_argument("--n-jobs", type=int, default=1)
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse_arguments()
+    if arguments.quick:
+        with tempfile.TemporaryDirectory() as folder:
+            run(arguments, Path(folder), shots=(1, 4), draws=arguments.draws[:1])
+    else:
+        run(arguments, RESULTS, SHOTS, arguments.draws)
+
+
+def run(arguments, folder, shots, draws):
+    """Measure what the CSV lacks, and report all that it holds."""
+    results = ResultFile(folder / "feature_sets.csv", KEY, METRICS)
+    rows = results.read()
+    if arguments.refresh:
+        stale = {*arguments.methods, *((AT_THE_MEAN,) if "paper" in arguments.methods else ())}
+        rows = {key: row for key, row in rows.items() if row["method"] not in stale}
+    results.replace(rows.values())
+    methods = sorted(arguments.methods, key=lambda method: method in SLOW)
+    tasks = [
+        (cell, seed, method)
+        for method, cell, seed in product(methods, cells(shots), draws)
+        if (cell.dataset, cell.split, str(cell.shots), str(seed), method) not in rows
+    ]
+    if tasks and not arguments.report:
+        _record(results.path.with_suffix(".json"), arguments, len(tasks))
+        results.extend(run_one, tasks, arguments.n_jobs)
+        results.replace(results.read().values())
+    report(results.read().values(), shots, write=not arguments.quick)
+
+
+def _record(path, arguments, n_fits):
+    """Add this run to the list of runs that the CSV came from."""
+    runs = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    write_json(path, [*runs, environment(methods=arguments.methods, fits=n_fits)])
+
+
+if __name__ == "__main__":
+    main()
