@@ -130,7 +130,7 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
         Certificate of optimality of the linear form: the largest class-wise norm of the
         gradient in the scaled weights :math:`\tau W`, over the sum of the sample weights.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Only when X has string column names.
 
     See Also
