@@ -37,7 +37,7 @@ demo: $(VENV)/.core
 	$(BIN)/python examples/demo.py --output demo_output
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto -m "not slow" --cov --cov-report=term --cov-fail-under=90 $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow" --cov --cov-report=term --cov-fail-under=90 $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
