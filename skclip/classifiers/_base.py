@@ -62,12 +62,20 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
 
     # -- fitting --------------------------------------------------------------------
 
-    def _prepare(self, X, y, sample_weight=None, class_weight=None):
-        """Validate the input of fit, set ``classes_`` and ``logit_scale_``, make the Task."""
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=1)
+    def _prepare(
+        self, X, y, sample_weight=None, class_weight=None, *, known_classes=None, reset=True
+    ):
+        """Validate the input of fit, set ``classes_`` and ``logit_scale_``, make the Task.
+
+        `known_classes` are classes besides those of `y`; `reset` as in validate_data.
+        """
+        X, y = validate_data(
+            self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=1, reset=reset
+        )
         check_labels(y)
         weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        self.classes_, prototypes = resolve_classes(self.prototypes, y)
+        labels = y if known_classes is None else np.union1d(known_classes, y)
+        self.classes_, prototypes = resolve_classes(self.prototypes, labels)
         codes = np.searchsorted(self.classes_, y)
         if class_weight is not None:
             present = np.unique(y)
@@ -134,18 +142,26 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
     def _log_proba(self, X):
         """Predictive log-probabilities (n, c) of a tensor of (normalised) rows."""
 
-    def _predict_rows(self, X, finish):
-        """Apply `finish` to the log-probabilities of X, chunk by chunk, into one array."""
+    def _check_rows(self, X):
+        """Rows to predict, validated and scaled as in fit."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        if self._normalize:
-            X = unit_rows(X, "X")
+        return unit_rows(X, "X") if self._normalize else X
+
+    def _chunks(self, X):
+        """Slices of checked rows, and these rows as tensors, by a budget of memory."""
         device = resolve_device(self.device)
-        out = np.empty((len(X), len(self.classes_)), dtype=X.dtype)
         step = max(1, _BYTES_PER_CHUNK // (X.dtype.itemsize * len(self.classes_)))
         for first in range(0, len(X), step):
-            rows = torch.tensor(X[first : first + step], device=device)
-            out[first : first + step] = finish(self._log_proba(rows)).cpu().numpy()
+            where = slice(first, first + step)
+            yield where, torch.tensor(X[where], device=device)
+
+    def _predict_rows(self, X, finish):
+        """Apply `finish` to the log-probabilities of X, chunk by chunk, into one array."""
+        X = self._check_rows(X)
+        out = np.empty((len(X), len(self.classes_)), dtype=X.dtype)
+        for where, rows in self._chunks(X):
+            out[where] = finish(self._log_proba(rows)).cpu().numpy()
         return out
 
     def predict_log_proba(self, X):

@@ -3,37 +3,37 @@
 from numbers import Integral, Real
 
 import numpy as np
-import torch
 from sklearn.base import clone
+from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from skclip._core.cosine import (
-    CosinePosterior,
-    CosineProblem,
-    fit_cosine_posterior,
-    sample_logits,
-)
-from skclip._core.evidence import plain_hyperprior, select, text_hyperprior
-from skclip._core.linear import LinearProblem, Span, solve_map
-from skclip._core.metric import support_metric
-from skclip._core.sgd import Recipe
-from skclip.classifiers._linear import (
-    LinearAdapterClassifier,
-    epoch_progress,
-    warn_unless_converged,
-)
+from skclip.classifiers._bayes_cosine import CosineFormMixin
+from skclip.classifiers._bayes_linear import LinearFormMixin
+from skclip.classifiers._linear import LinearAdapterClassifier
+from skclip.classifiers._partial_fit import PartialFitMixin
+from skclip.classifiers._uncertainty import UncertaintyMixin
 from skclip.prompts import Prototypes
-from skclip.utils._random import integer_seed, torch_generator
 from skclip.utils._sklearn_compat import Interval, StrOptions, fit_context
+from skclip.utils._validation import listing
 
 __all__ = ["BayesAdapterClassifier"]
 
 # Median norm of raw text embeddings of OpenAI's ViT-B/32 over the 1000 ImageNet names.
 _RAW_TEXT_NORM = 8.8
 _PAPER_PRIOR_STD = 0.01
-_TEXT_BIAS_VARIANCE = 0.1
+# What a fit may leave behind; another fit on the same object starts without it.
+_OPTIONAL_ATTRIBUTES = (
+    "elbo_",
+    "gradient_norm_",
+    "loo_log_likelihood_",
+    "posterior_precision_",
+    "_class_means",
+    "posterior_std_",
+)
 
 
-class BayesAdapterClassifier(LinearAdapterClassifier):
+class BayesAdapterClassifier(
+    PartialFitMixin, UncertaintyMixin, LinearFormMixin, CosineFormMixin, LinearAdapterClassifier
+):
     r"""Bayesian few-shot adapter: a Gaussian prior around the text prototypes.
 
     The model of Morales-Alvarez et al. [1]_ is
@@ -54,36 +54,57 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
         Text prototypes, the prior mean. The rows of an array belong to the sorted labels
         of `y`. None puts the prior mean at zero: Bayesian multinomial logistic
         regression.
-    prior_precision : "auto", float or array-like of shape (n_classes,), default="auto"
+    prior_precision : "auto", "clap", float or array-like of shape (n_classes,), default="auto"
         Precision :math:`\lambda_c` of the prior, in inverse squared weight units; large
         values give the zero-shot classifier. "auto" chooses one for all classes by
-        leave-one-out. With ``form="cosine"`` it must be given.
+        leave-one-out; with ``form="cosine"`` a precision must be given. "clap" is the prior
+        whose mode is CLAP's optimum [2]_ in the linear form: :math:`\lambda_c = 2 n \mu_c / c`
+        with n the sum of the sample weights and :math:`\mu_c` the mean zero-shot probability of
+        the true class over class c's rows (over all classes' means where class c has no
+        row). It is isotropic and has no bias, whatever `prior_shape` is.
     temperature : "auto" or float, default="auto"
-        Logits are divided by it. "auto" is fitted to the leave-one-out logits; 1 for
-        ``form="cosine"``.
+        Logits are divided by it. "auto" is fitted to the leave-one-out logits, jointly with
+        the posterior temperature; 1 for ``form="cosine"``.
     prior_shape : {"adaptive", "isotropic"}, default="adaptive"
         Covariance of the prior in feature space. "isotropic" is the paper's
         :math:`I / \lambda_c`. "adaptive" is :math:`M M^\top / \lambda_c` with a metric M that
         trusts directions in which the texts differ more, and those in which images of
         one class differ less, and gives every class a small bias. Without prototypes it
         is isotropic.
-    posterior : {"map", "variational"}, default="map"
-        "map" predicts at the posterior mode; "variational" averages over a Gaussian
-        posterior with one variance per class (``form="cosine"`` only).
+    posterior : {"map", "laplace", "variational"}, default="map"
+        "map" predicts at the posterior mode. "laplace" averages over a Gaussian at the mode
+        with the curvature there, "variational" over the Gaussian that maximises the
+        variational bound; both are independent over classes.
+    covariance : {"auto", "isotropic", "diagonal", "full"}, default="auto"
+        Covariance of each class's weights. "full" is the inverse of the block of class c of
+        the precision, :math:`M (\lambda_c I + \tau^2 M^\top X^\top H_c X M)^{-1} M^\top` with
+        :math:`H_c` the curvature :math:`p_c (1 - p_c)` of the rows, bias included. "diagonal"
+        keeps the diagonal of that precision in the principal axes of the support rows,
+        "isotropic" (the paper's) its mean over all dimensions. Outside the span of the
+        support rows "full" and "diagonal" leave the prior as it is. "auto" is "full" for the
+        linear form and "isotropic" for the cosine form, which has no other.
     form : {"linear", "cosine"}, default="linear"
         "cosine" divides every :math:`w_c` by its norm, as the paper's code does. That
         problem is not convex and is trained by stochastic gradients.
-    posterior_temperature : "paper" or float, default=1.0
-        Weight :math:`\beta` of the Kullback-Leibler divergence in the variational bound; 1 is
-        the true bound. "paper" is the recipe's much smaller weight :math:`n / (500 c d)`, ramped
-        up linearly over the epochs.
-    n_posterior_samples : int, default=10
-        Draws that the predictions of ``posterior="variational"`` average.
+    posterior_temperature : "auto", "paper" or float, default="auto"
+        In the linear form the factor T of the posterior covariance; for "variational" it also
+        weights the Kullback-Leibler divergence from a prior that is narrowed as much, so
+        that 1 is the true bound and small values lead to the mode. "auto" takes the one of
+        0, 0.003, 0.01, 0.03, 0.1, 0.3 and 1 that predicts left-out rows best, 0 being the
+        mean alone; the true posterior (1) is often badly under-confident. In the cosine
+        form it is the weight of the divergence in the bound, and "auto" is 1. "paper" is the
+        recipe's much smaller weight :math:`n / (500 c d)`, there ramped up linearly over the
+        epochs.
+    n_posterior_samples : int, default=32
+        Draws of the logits that predictions average.
     average : {"probabilities", "logits"}, default="probabilities"
         What is averaged over draws. The textbook form averages probabilities.
+    solver : {"auto", "newton-cg", "lbfgs", "sgd"}, default="auto"
+        Of the mode. "auto" is "newton-cg" for the linear form and "sgd" for the cosine form;
+        "lbfgs" is for the linear form, too.
     fit_intercept : "auto" or bool, default="auto"
         Add a bias without prior. "auto" does without prototypes; with them the bias is that
-        of `prior_shape`. Only ``form="linear"``.
+        of `prior_shape`. Only ``form="linear"``. A posterior gives it a prior of 10 logits.
     class_weight : dict, "balanced" or None, default=None
         As in LogisticRegression.
     logit_scale : "auto" or float, default="auto"
@@ -96,15 +117,17 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
     prototype_norm : float or None, default=None
         Rescale the prototypes to this norm (``form="cosine"`` only).
     max_iter : int or None, default=None
-        Newton iterations per fit (None: 100) or epochs of SGD (None: 300).
+        Newton iterations per fit and rounds of the variational bound (None: 100),
+        iterations of "lbfgs" (None: 1000) or epochs of SGD (None: 300).
     tol : float, default=1e-6
-        The solver stops when ``gradient_norm_`` is at most this.
+        The solver stops when ``gradient_norm_`` is at most this, the variational bound when a
+        round gains less than this per unit of weight.
     learning_rate : float, default=0.1
         First rate of SGD.
     batch_size : int, default=256
         Of SGD.
     random_state : int, RandomState or None, default=None
-        Shuffles and draws.
+        Shuffles and draws. An estimator repeats its draws, so that its predictions do.
     device : str, default="auto"
         "auto" is CUDA where there is a usable GPU, else the CPU.
     verbose : int, default=0
@@ -115,16 +138,27 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
     classes_ : ndarray of shape (n_classes,)
         All classes that have a prototype, also those without an image.
     coef_ : ndarray of shape (n_classes, n_features)
-        Posterior mode (linear form) or mean (cosine form) of the weights.
+        Posterior mean of the weights, the mode for "map" and "laplace".
     intercept_ : ndarray of shape (n_classes,)
     logit_scale_ : float
     prior_precision_ : ndarray of shape (n_classes,)
     temperature_ : float
+    posterior_temperature_ : float
+        Factor of the posterior covariance in predictions; 0 predicts at the mean.
     loo_log_likelihood_ : float
-        Mean leave-one-out log-likelihood of the support set under the chosen precision and
-        temperature, in nats per unit of weight. Only when one of them was "auto".
+        Mean leave-one-out log-likelihood of the support set under what was chosen, in nats
+        per unit of weight. Only when something was "auto".
+    elbo_ : float
+        Variational bound at ``posterior_temperature_``, in nats; only linear and
+        "variational".
     posterior_std_ : ndarray of shape (n_classes,)
-        Standard deviation of each class's weights; only for ``posterior="variational"``.
+        Standard deviation of each class's weights; only where it is one number.
+    posterior_precision_ : dict of ndarray
+        Precision of the weights at temperature 1 in compact form: orthonormal axes
+        ``basis`` (d, r) about ``centre`` (d,) after ``metric`` (d, d), if any; for class c
+        the precision is ``diag(diagonal[c]) + factor[owner == c].T @ factor[owner == c]`` in
+        these axes and the bias, and ``outside[c]`` in all others. After :meth:`fit` with
+        "map" its diagonal. Only linear.
     n_iter_ : int
     gradient_norm_ : float
         Certificate of optimality of the linear form: the largest class-wise norm of the
@@ -144,11 +178,26 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
     precision, warm-started, and needs one factorisation of size rank(X) per class and
     candidate. Work is in float64 on the CPU, in float32 on large problems and GPUs.
 
+    A full posterior needs one eigenproblem of size min(m, r) per class, with m the rows that
+    hold 99.9 % of its curvature (all rows below 4096 rows times classes, 99 % above a
+    million) and r the rank of X, and stores min(m, r) vectors of length r; beyond 256 MiB
+    the least informative directions are dropped, beyond 64 MiB it is kept in float32.
+    "diagonal" and "isotropic" store one vector per class. Predictive variances of n rows
+    cost O(n r) per stored vector.
+
+    Predictions draw logits, which are Gaussian, not weights. All rows share the random
+    numbers, so that a prediction does not depend on its batch.
+
+    With several views per image, pass all views as rows, ``groups`` that name the image,
+    and ``sample_weight=1 / n_views``.
+
     References
     ----------
     .. [1] P. Morales-Alvarez, S. Christodoulidis, M. Vakalopoulou, P. Piantanida, J. Dolz,
        "BayesAdapter: enhanced uncertainty estimation in CLIP few-shot adaptation",
        arXiv 2412.09718.
+    .. [2] J. Silva-Rodriguez, S. Hajimiri, I. Ben Ayed, J. Dolz, "A closer look at the few-shot
+       adaptation of large vision-language models", CVPR 2024.
 
     Examples
     --------
@@ -164,20 +213,22 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
     _parameter_constraints: dict = {
         **LinearAdapterClassifier._parameter_constraints,
         "prior_precision": [
-            StrOptions({"auto"}),
+            StrOptions({"auto", "clap"}),
             Interval(Real, 0, None, closed="neither"),
             "array-like",
         ],
         "temperature": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "prior_shape": [StrOptions({"adaptive", "isotropic"})],
-        "posterior": [StrOptions({"map", "variational"})],
+        "posterior": [StrOptions({"map", "laplace", "variational"})],
+        "covariance": [StrOptions({"auto", "isotropic", "diagonal", "full"})],
         "form": [StrOptions({"linear", "cosine"})],
         "posterior_temperature": [
-            StrOptions({"paper"}),
+            StrOptions({"auto", "paper"}),
             Interval(Real, 0, None, closed="neither"),
         ],
         "n_posterior_samples": [Interval(Integral, 1, None, closed="left")],
         "average": [StrOptions({"probabilities", "logits"})],
+        "solver": [StrOptions({"auto", "newton-cg", "lbfgs", "sgd"})],
         "fit_intercept": [StrOptions({"auto"}), "boolean"],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "prototype_norm": [Interval(Real, 0, None, closed="neither"), None],
@@ -196,10 +247,12 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
         temperature="auto",
         prior_shape="adaptive",
         posterior="map",
+        covariance="auto",
         form="linear",
-        posterior_temperature=1.0,
-        n_posterior_samples=10,
+        posterior_temperature="auto",
+        n_posterior_samples=32,
         average="probabilities",
+        solver="auto",
         fit_intercept="auto",
         class_weight=None,
         logit_scale="auto",
@@ -218,10 +271,12 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
         self.temperature = temperature
         self.prior_shape = prior_shape
         self.posterior = posterior
+        self.covariance = covariance
         self.form = form
         self.posterior_temperature = posterior_temperature
         self.n_posterior_samples = n_posterior_samples
         self.average = average
+        self.solver = solver
         self.fit_intercept = fit_intercept
         self.class_weight = class_weight
         self.logit_scale = logit_scale
@@ -271,6 +326,7 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
             "prior_precision": _PAPER_PRIOR_STD**-2,
             "temperature": 1.0,
             "posterior_temperature": "paper",
+            "n_posterior_samples": 10,
         }
         if hasattr(prototypes, "encode"):
             prototypes = clone(prototypes).set_params(normalize=False)
@@ -279,7 +335,7 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
         return cls(prototypes, **{**settings, **changes})
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, groups=None):
         """Fit the posterior.
 
         Parameters
@@ -290,6 +346,10 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
             Labels, strings or integers.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights; a weight of 2 is the row twice.
+        groups : array-like of shape (n_samples,), default=None
+            Image of each row, where an image has several (augmented views): "auto" then leaves
+            whole images out. Pass ``sample_weight=1 / n_views`` with it, so that an image
+            counts once. Without effect on ``form="cosine"``.
 
         Returns
         -------
@@ -300,37 +360,62 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
         PrototypeMismatchError
             If prototypes and data disagree in classes or features.
         ValueError
-            If a parameter does not fit `form`, or a row of X to be normalised is zero.
+            If a parameter does not fit `form`, a row of X to be normalised is zero, or a group
+            has several labels.
         """
         self._check_combination()
+        self._forget()
         task = self._prepare(X, y, sample_weight, self.class_weight)
+        codes = None if groups is None else _group_codes(groups, y)
         if self.form == "cosine":
             return self._fit_cosine(task)
-        return self._fit_linear(task)
+        return self._fit_linear(task, codes)
 
     def _check_combination(self):
+        needs_text = isinstance(self.prior_precision, str) and self.prior_precision == "clap"
+        if needs_text and self.prototypes is None:
+            raise ValueError(
+                "prior_precision='clap' is how well the text predicts the support set; got "
+                "prototypes=None. Pass prototypes, or prior_precision='auto'."
+            )
         if self.form == "linear":
-            if self.posterior != "map":
+            if self.solver == "sgd":
                 raise ValueError(
-                    f"posterior={self.posterior!r} needs form='cosine'; got form='linear'. Pass "
-                    "posterior='map', or use BayesAdapterClassifier.from_recipe('paper', ...)."
+                    "solver='sgd' belongs to form='cosine'; got form='linear', which is convex. "
+                    "Pass solver='auto', 'newton-cg' or 'lbfgs'."
                 )
             return
-        if self.posterior == "map":
+        if self.posterior != "variational":
             raise ValueError(
-                "form='cosine' is fitted by posterior='variational'; got posterior='map'. Pass "
-                "form='linear' for the posterior mode."
+                f"form='cosine' is fitted by posterior='variational'; got posterior="
+                f"{self.posterior!r}. Pass form='linear' for the posterior mode or its Laplace "
+                "approximation."
+            )
+        if self.covariance not in ("auto", "isotropic"):
+            raise ValueError(
+                "form='cosine' has covariance='isotropic'; got covariance="
+                f"{self.covariance!r}. Pass form='linear' for the others."
+            )
+        if self.solver not in ("auto", "sgd"):
+            raise ValueError(
+                f"form='cosine' is fitted by solver='sgd'; got solver={self.solver!r}. Pass "
+                "form='linear' for a second-order solver."
             )
         if self.prototypes is None:
             raise ValueError(
                 "form='cosine' needs prototypes, whose direction is its prior mean; got None. "
                 "Pass prototypes, or form='linear'."
             )
-        if isinstance(self.prior_precision, str):
+        if isinstance(self.prior_precision, str) and self.prior_precision == "auto":
             raise ValueError(
                 "form='cosine' needs a prior_precision; got 'auto', which form='linear' has. The "
                 "paper recipe uses 10000 with prototypes of norm 8.8."
             )
+
+    def _forget(self):
+        for name in _OPTIONAL_ATTRIBUTES:
+            if hasattr(self, name):
+                delattr(self, name)
 
     def _wants_unit_prototypes(self):
         return self.form == "linear"
@@ -340,132 +425,20 @@ class BayesAdapterClassifier(LinearAdapterClassifier):
         square = np.average(centred**2, weights=np.broadcast_to(sample_weight[:, None], X.shape))
         return 1.0 / np.sqrt(square) if square > 0 else 1.0
 
-    # -- linear form ----------------------------------------------------------------
 
-    def _fit_linear(self, task):
-        adaptive = task.prototypes is not None and self.prior_shape == "adaptive"
-        problem = LinearProblem(
-            X=task.X,
-            y=task.y,
-            sample_weight=task.sample_weight,
-            prior_mean=task.prior_mean,
-            prior_precision=self._given_precision(task),
-            logit_scale=task.logit_scale,
-            bias_variance=self._bias_variance(task),
-            metric=support_metric(task.X, task.y, task.sample_weight, task.prototypes)
-            if adaptive
-            else None,
+def _group_codes(groups, y):
+    """Codes 0, 1, ... of the images, each of which has one label."""
+    groups, y = column_or_1d(groups), column_or_1d(y)
+    check_consistent_length(groups, y)
+    names, codes = np.unique(groups, return_inverse=True)
+    pairs = np.unique(np.stack([codes, np.unique(y, return_inverse=True)[1]]), axis=1)
+    mixed = names[np.bincount(pairs[0], minlength=len(names)) > 1]
+    if len(mixed):
+        raise ValueError(
+            "All rows of a group must have one label, as views of one image have; got several "
+            f"labels in group(s) {listing(mixed)}. Pass the image of each row as groups."
         )
-        span = Span.of(problem)
-        max_iter = self.max_iter or 100
-        temperature = None if self.temperature == "auto" else float(self.temperature)
-        search = isinstance(self.prior_precision, str)
-        if search or temperature is None:
-            choice = select(
-                problem,
-                span,
-                hyperprior=plain_hyperprior()
-                if task.prototypes is None
-                else text_hyperprior(problem),
-                search=search,
-                temperature=temperature,
-                groups=None,
-                tol=self.tol,
-                max_iter=max_iter,
-            )
-            solution, temperature = choice.solution, choice.temperature
-            self.prior_precision_ = choice.prior_precision.cpu().numpy()
-            self.loo_log_likelihood_ = choice.log_likelihood
-        else:
-            solution = solve_map(problem, tol=self.tol, max_iter=max_iter, span=span)
-            self.prior_precision_ = problem.prior_precision.cpu().numpy()
-        warn_unless_converged(solution, self.tol)
-        self._store_linear(solution.W, solution.b, temperature)
-        self.n_iter_ = max(1, solution.n_iter)
-        self.gradient_norm_ = solution.gradient_norm
-        return self
-
-    def _bias_variance(self, task):
-        """Prior variance of the bias at the support mean, in units of that of a weight."""
-        if self.fit_intercept == "auto":
-            if task.prototypes is None:
-                return np.inf
-            return _TEXT_BIAS_VARIANCE if self.prior_shape == "adaptive" else 0.0
-        return np.inf if self.fit_intercept else 0.0
-
-    def _given_precision(self, task):
-        """(c,) prior precisions; ones where they are to be searched."""
-        c = task.n_classes
-        if isinstance(self.prior_precision, str):
-            return task.X.new_ones(c)
-        values = np.asarray(self.prior_precision, dtype=np.float64)
-        if values.shape not in ((), (c,)):
-            raise ValueError(
-                "prior_precision must be a number or have one entry per class, shape "
-                f"({c},); got shape {values.shape}."
-            )
-        if not (np.isfinite(values).all() and (values > 0).all()):
-            raise ValueError(
-                f"prior_precision must be positive and finite; got a smallest entry of "
-                f"{values.min():g} and a largest of {values.max():g}."
-            )
-        return torch.tensor(
-            np.broadcast_to(values, (c,)).copy(), dtype=task.X.dtype, device=task.X.device
-        )
-
-    # -- cosine form ----------------------------------------------------------------
-
-    def _fit_cosine(self, task):
-        prior_mean = task.prior_mean
-        if self.prototype_norm is not None:
-            prior_mean = prior_mean * (self.prototype_norm / prior_mean.norm(dim=1, keepdim=True))
-        precision = self._given_precision(task)
-        recipe = Recipe(self.max_iter or 300, self.batch_size, self.learning_rate)
-        problem = CosineProblem(
-            X=task.X,
-            y=task.y,
-            sample_weight=task.sample_weight,
-            prior_mean=prior_mean,
-            prior_std=precision.rsqrt(),
-            logit_scale=task.logit_scale,
-        )
-        posterior = fit_cosine_posterior(
-            problem,
-            recipe,
-            torch_generator(self.random_state),
-            kl_scale=self._kl_scale(task),
-            callback=epoch_progress(recipe.epochs, self.verbose, "BayesAdapter"),
-        )
-        temperature = 1.0 if self.temperature == "auto" else self.temperature
-        self._store_linear(posterior.mean, temperature=temperature)
-        self.posterior_std_ = posterior.std.cpu().numpy()
-        self.prior_precision_ = precision.cpu().numpy()
-        self.n_iter_ = recipe.epochs
-        self._sampling_seed = integer_seed(self.random_state)
-        return self
-
-    def _kl_scale(self, task):
-        """What multiplies ``2 KL / (c d)`` next to the mean cross-entropy."""
-        if self.posterior_temperature == "paper":
-            return 1.0 / 1000.0
-        c, d = task.prior_mean.shape
-        return self.posterior_temperature * c * d / (2.0 * float(task.sample_weight.sum()))
-
-    def _log_proba(self, X):
-        if self.form == "linear":
-            return super()._log_proba(X)
-        posterior = CosinePosterior(
-            mean=torch.tensor(self.coef_, dtype=X.dtype, device=X.device),
-            std=torch.tensor(self.posterior_std_, dtype=X.dtype, device=X.device),
-            loss=float("nan"),
-        )
-        generator = torch.Generator().manual_seed(self._sampling_seed)
-        draws = sample_logits(X, posterior, self.logit_scale_, self.n_posterior_samples, generator)
-        scores = (z / self.temperature_ for z in draws)
-        if self.average == "logits":
-            return torch.log_softmax(sum(scores) / self.n_posterior_samples, dim=1)
-        log_probas = torch.stack([torch.log_softmax(z, dim=1) for z in scores])
-        return torch.logsumexp(log_probas, dim=0) - np.log(self.n_posterior_samples)
+    return codes
 
 
 def _is_unit_norm(prototypes):

@@ -136,6 +136,16 @@ def test_the_certificate_is_below_tol(task):
         assert adapter.fit(task.X, task.y).gradient_norm_ <= tol
 
 
+def test_both_solvers_find_the_same_mode(task):
+    newton, lbfgs = (
+        BayesAdapterClassifier(task.text, prior_precision=10.0, solver=solver, tol=1e-10)
+        .fit(task.X, task.y)
+        .coef_
+        for solver in ("newton-cg", "lbfgs")
+    )
+    np.testing.assert_allclose(newton, lbfgs, atol=1e-6)
+
+
 def test_grid_search_finds_nested_parameters(task):
     search = GridSearchCV(
         BayesAdapterClassifier(task.text, temperature=1.0),
@@ -219,7 +229,19 @@ def test_an_unknown_recipe_is_refused(task):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"posterior": "variational"}, "posterior='variational' needs form='cosine'"),
+        ({"solver": "sgd"}, "solver='sgd' belongs to form='cosine'; got form='linear'"),
+        (
+            {"form": "cosine", "posterior": "laplace", "prior_precision": 1.0},
+            "form='cosine' is fitted by posterior='variational'; got posterior='laplace'",
+        ),
+        (
+            {"form": "cosine", "posterior": "variational", "covariance": "full"},
+            "form='cosine' has covariance='isotropic'; got covariance='full'",
+        ),
+        (
+            {"form": "cosine", "posterior": "variational", "solver": "lbfgs"},
+            "form='cosine' is fitted by solver='sgd'; got solver='lbfgs'",
+        ),
         ({"form": "cosine"}, "form='cosine' is fitted by posterior='variational'"),
         (
             {"form": "cosine", "posterior": "variational"},
@@ -239,4 +261,10 @@ def test_parameters_that_do_not_fit_are_refused(task, parameters, message):
 def test_the_cosine_form_needs_text(task):
     adapter = BayesAdapterClassifier(form="cosine", posterior="variational", prior_precision=1.0)
     with pytest.raises(ValueError, match="form='cosine' needs prototypes"):
+        adapter.fit(task.X, task.y)
+
+
+def test_the_clap_prior_needs_text(task):
+    adapter = BayesAdapterClassifier(prior_precision="clap")
+    with pytest.raises(ValueError, match="prior_precision='clap' is how well the text predicts"):
         adapter.fit(task.X, task.y)

@@ -9,6 +9,15 @@ ESTIMATORS = [
     LinearProbeClassifier(tol=1e-11),
     BayesAdapterClassifier(tol=1e-11),
     BayesAdapterClassifier(prior_precision=1.0, temperature=1.0, tol=1e-11),
+    BayesAdapterClassifier(posterior="laplace", posterior_temperature=0.1, tol=1e-11),
+    BayesAdapterClassifier(
+        prior_precision=1.0,
+        temperature=1.0,
+        posterior="variational",
+        covariance="diagonal",
+        posterior_temperature=0.1,
+        tol=1e-11,
+    ),
 ]
 
 

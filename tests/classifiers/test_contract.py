@@ -25,6 +25,19 @@ CASES = {
         BayesAdapterClassifier,
         {"prior_precision": 20.0, "temperature": 0.9, "tol": 1e-10},
     ),
+    "bayes-laplace": (
+        BayesAdapterClassifier,
+        {"posterior": "laplace", "posterior_temperature": 0.1, "tol": 1e-10, "random_state": 0},
+    ),
+    "bayes-variational": (
+        BayesAdapterClassifier,
+        {
+            "prior_precision": 20.0,
+            "posterior": "variational",
+            "posterior_temperature": 0.1,
+            "random_state": 0,
+        },
+    ),
     "bayes-paper": (
         BayesAdapterClassifier,
         {
@@ -38,8 +51,9 @@ CASES = {
     ),
 }
 # Stochastic gradients visit rows in a drawn order, so these depend on the order of rows
-# and, where weights are sampled in a fixed basis, on rotations and class order.
-STOCHASTIC = {"zs-lp", "bayes-paper"}
+# and, where weights are sampled in a fixed basis, on rotations and class order. Averages
+# over drawn logits depend on the order of classes (see test_uncertainty for the rest).
+STOCHASTIC = {"zs-lp", "bayes-paper", "bayes-laplace", "bayes-variational"}
 EXACT = sorted(set(CASES) - STOCHASTIC)
 
 
