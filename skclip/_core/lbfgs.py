@@ -33,6 +33,7 @@ def minimize(
     *,
     tol: float,
     max_iter: int,
+    sufficient: Callable[[Tensor], float] | None = None,
     callback: Callable[[int, float, float], None] | None = None,
 ) -> Minimum:
     """Minimise a smooth convex function.
@@ -45,6 +46,8 @@ def minimize(
         The first point; the diagonal of the initial inverse Hessian, positive.
     certificate : callable
         Gradient -> non-negative number; the solver stops when it is at most `tol`.
+    sufficient : callable, optional
+        Point -> norm of the gradient that is small enough to stop all the same.
     callback : callable, optional
         Called with (iteration, value, certificate) after every iteration.
     """
@@ -56,6 +59,8 @@ def minimize(
     for iteration in range(max_iter):
         if measure <= tol:
             return Minimum(point, value, measure, iteration, Status.CONVERGED)
+        if sufficient is not None and float(gradient.norm()) <= sufficient(point):
+            return Minimum(point, value, measure, iteration, Status.STOPPED)
         direction = -_apply_inverse_hessian(gradient, pairs, inverse_curvature)
         slope = dot(direction, gradient)
         step = _line_search(value_and_gradient, point, value, direction, slope, slack)

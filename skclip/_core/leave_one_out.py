@@ -21,17 +21,19 @@ rows, and the rows of the class itself, enter the solve for the class.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from skclip._core.linear import LinearProblem, Span
 
-__all__ = ["Groups", "left_out_logits", "leverage", "prior_features"]
+__all__ = ["Groups", "left_out_logits", "prior_features"]
 
 # The Newton step divides by 1 - h q, which rounding can bring to 0 or below.
 _SMALLEST_REMAINDER = 1e-3
-_BYTES_PER_BATCH = 64 * 2**20
+# Small enough for the processor's cache.
+_BYTES_PER_BATCH = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -89,81 +91,117 @@ def left_out_logits(
         Rows with p (1 - p) up to this do not enter the solve of a class, and keep their
         logit in it unless they belong to the class.
     """
-    phi, ridge = prior_features(problem, span)
-    P = torch.softmax(scores, dim=1)
-    curvature = P * (1 - P)
-    in_class = torch.nn.functional.one_hot(problem.y, P.shape[1]).bool()
-    active = (curvature > threshold) | in_class
-    if groups is None:
-        residual = in_class.to(P.dtype) - P
-        left = problem.sample_weight.clamp(max=1.0)[:, None]
-        q = leverage(problem, span, curvature, active)
-        remainder = (1.0 - left * curvature * q).clamp_(min=_SMALLEST_REMAINDER)
-        return scores - left * q * residual / remainder
+    doubts = _Doubts.of(scores, problem.y, threshold)
     out = scores.clone()
-    for c in range(P.shape[1]):
-        rows = torch.nonzero(active[:, c]).squeeze(1)
-        a, h = problem.sample_weight[rows], curvature[rows, c]
-        residual = in_class[rows, c].to(P.dtype) - P[rows, c]
-        covariance = _ClassCovariance.of(phi[rows], a * h, ridge, problem, c)
-        out[:, c] -= _group_steps(groups, covariance, rows, a * h, a * residual)
+    if groups is None:
+        left = problem.sample_weight.clamp(max=1.0)[doubts.rows]
+        q = _leverage(problem, span, doubts)
+        remainder = (1.0 - left * doubts.curvature * q).clamp_(min=_SMALLEST_REMAINDER)
+        out[doubts.rows, doubts.classes] -= left * q * doubts.residual / remainder
+        return out
+    phi, ridge = prior_features(problem, span)
+    for c in range(scores.shape[1]):
+        where = doubts.of_class(c)
+        rows, a = doubts.rows[where], problem.sample_weight[doubts.rows[where]]
+        h = a * doubts.curvature[where]
+        covariance = _ClassCovariance.of(phi[rows], h, ridge, problem, c)
+        out[:, c] -= _group_steps(groups, covariance, rows, h, a * doubts.residual[where])
     return out
 
 
-def leverage(problem: LinearProblem, span: Span, curvature: Tensor, active: Tensor) -> Tensor:
-    """q (n, c): posterior variance of the logits, zero at inactive (row, class) pairs.
+@dataclass(frozen=True)
+class _Doubts:
+    """Pairs of a row and a class that enter the solves, by class.
 
-    `curvature` is p (1 - p). A class with m active rows costs O(m^2 r) in the dual, many
-    classes at once, or O(m r^2) in the primal when m is at least r.
+    rows, classes, curvature p (1 - p) and residual y - p, all (k,); class c has the pairs
+    first[c] to first[c + 1].
+    """
+
+    rows: Tensor
+    classes: Tensor
+    curvature: Tensor
+    residual: Tensor
+    first: list[int]
+
+    @classmethod
+    def of(cls, scores: Tensor, y: Tensor, threshold: float) -> _Doubts:
+        n, c = scores.shape
+        parts = []
+        step = max(1, _BYTES_PER_BATCH // (c * scores.element_size()))
+        for start in range(0, n, step):
+            P = torch.softmax(scores[start : start + step], dim=1)
+            active = threshold < P - P * P
+            labels = y[start : start + step, None]
+            active.scatter_(1, labels, torch.ones_like(labels, dtype=torch.bool))
+            rows, classes = active.nonzero(as_tuple=True)
+            parts.append((rows + start, classes, P[rows, classes]))
+        rows, classes, p = (torch.cat(part) for part in zip(*parts, strict=True))
+        order = torch.argsort(classes, stable=True)
+        rows, classes, p = rows[order], classes[order], p[order]
+        counts = torch.bincount(classes, minlength=c)
+        first = [0, *counts.cumsum(0).tolist()]
+        return cls(rows, classes, p * (1 - p), (y[rows] == classes).to(p) - p, first)
+
+    def of_class(self, c: int) -> slice:
+        return slice(self.first[c], self.first[c + 1])
+
+
+def _leverage(problem: LinearProblem, span: Span, doubts: _Doubts) -> Tensor:
+    """q (k,): posterior variances of the logits of the pairs.
+
+    A class with m pairs costs O(m^2 r) in the dual, many classes at once, or O(m r^2) in the
+    primal when m is at least r.
     """
     phi, ridge = prior_features(problem, span)
-    q = torch.zeros_like(curvature)
-    counts = active.sum(dim=0)
+    weight = problem.sample_weight[doubts.rows] * doubts.curvature
+    q = torch.zeros_like(weight)
     proper = bool((ridge > 0).all())
-    dual = counts < phi.shape[1] if proper else torch.zeros_like(counts, dtype=torch.bool)
-    for c in torch.nonzero(~dual).squeeze(1).tolist():
-        rows = torch.nonzero(active[:, c]).squeeze(1)
-        weight = problem.sample_weight[rows] * curvature[rows, c]
-        q[rows, c] = _ClassCovariance.of(phi[rows], weight, ridge, problem, c).diagonal()
     scaled = phi / ridge.sqrt() if proper else phi
+    sizes = [end - start for start, end in pairwise(doubts.first)]
+    by_size = sorted(range(len(sizes)), key=sizes.__getitem__)
+    dual = [c for c in by_size if proper and sizes[c] < phi.shape[1]]
+    for c in by_size[len(dual) :]:
+        where = doubts.of_class(c)
+        rows = doubts.rows[where]
+        q[where] = _ClassCovariance.of(phi[rows], weight[where], ridge, problem, c).diagonal()
     # Classes of similar size share a batch, padded with rows of weight zero.
-    order = torch.argsort(counts)
-    order = order[dual[order]]
-    while len(order):
-        largest = int(counts[order[-1]])
-        per_class = scaled.element_size() * largest * (scaled.shape[1] + 3 * largest)
-        size = min(len(order), max(1, _BYTES_PER_BATCH // per_class))
-        batch, order = order[-size:], order[:-size]
-        _dual_leverage(problem, scaled, curvature, active, batch, largest, out=q)
+    while dual:
+        largest = sizes[dual[-1]]
+        per_class = scaled.element_size() * max(largest, 1) * (scaled.shape[1] + 3 * largest)
+        size = max(1, _BYTES_PER_BATCH // per_class)
+        batch, dual = dual[-size:], dual[:-size]
+        _dual_leverage(problem, scaled, doubts, weight, batch, largest, out=q)
     return q
 
 
 def _dual_leverage(
     problem: LinearProblem,
     scaled: Tensor,
-    curvature: Tensor,
-    active: Tensor,
-    classes: Tensor,
+    doubts: _Doubts,
+    weight: Tensor,
+    classes: list[int],
     largest: int,
     *,
     out: Tensor,
 ) -> None:
-    """Leverages of a batch of k classes with at most `largest` active rows each."""
-    picked = active[:, classes].T.to(scaled.dtype)
-    present, rows = picked.topk(largest, dim=1, sorted=False)  # (k, m): active rows first
-    columns = classes[:, None].expand_as(rows)
-    root = (problem.sample_weight[rows] * curvature[rows, columns] * present).sqrt()
+    """Leverages of a batch of k classes with at most `largest` pairs each."""
+    device = scaled.device
+    start = torch.tensor([doubts.first[c] for c in classes], device=device)
+    end = torch.tensor([doubts.first[c + 1] for c in classes], device=device)
+    pairs = start[:, None] + torch.arange(largest, device=device)  # (k, m)
+    present = pairs < end[:, None]
+    pairs = pairs.clamp(max=len(weight) - 1)
+    root = (weight[pairs] * present).sqrt()
     factor = problem.logit_scale / problem.prior_precision[classes].sqrt()
-    F = scaled[rows] * factor[:, None, None]
-    K = F @ F.mT
+    F = scaled[doubts.rows[pairs]]
+    K = (F @ F.mT).mul_(factor.square()[:, None, None])
     # diag of K - K g (I + g K g)^-1 g K with g = sqrt(a h).
     inner = root[:, :, None] * K
     B = inner * root[:, None, :]
     B.diagonal(dim1=1, dim2=2).add_(1.0)
     solved = torch.linalg.solve_triangular(torch.linalg.cholesky(B), inner, upper=False)
     q = K.diagonal(dim1=1, dim2=2) - solved.square_().sum(dim=1)
-    keep = present.bool()
-    out[rows[keep], columns[keep]] = q[keep].clamp_(min=0.0)
+    out[pairs[present]] = q[present].clamp_(min=0.0)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ the curvature is nearly diagonal, which both solvers use as preconditioner.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,9 @@ from skclip._core import lbfgs, newton
 from skclip._core.optimum import Status
 
 __all__ = ["LinearProblem", "LinearSolution", "Span", "logits", "log_softmax_gap", "solve_map"]
+
+_ROWS_PER_CHUNK = 1024
+_LEAST_LOG_PROBABILITY = -60.0
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,19 @@ def log_softmax_gap(scores: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return loss, P.div_(total)
 
 
+def softmax_in_place(scores: Tensor, y: Tensor) -> Tensor:
+    """Negative log-likelihoods (n,) of logits (n, c), which become probabilities.
+
+    Probabilities below e^-60 are raised to it: denormal numbers are slow to multiply.
+    """
+    chosen = scores.gather(1, y[:, None])
+    top = scores.amax(dim=1, keepdim=True)
+    scores.sub_(top).clamp_(min=_LEAST_LOG_PROBABILITY).exp_()
+    total = scores.sum(dim=1, keepdim=True)
+    scores.div_(total)
+    return (total.log_() + top - chosen).squeeze(1)
+
+
 def solve_map(
     problem: LinearProblem,
     *,
@@ -140,6 +156,7 @@ def solve_map(
     solver: str = "newton-cg",
     span: Span | None = None,
     start: Tensor | None = None,
+    relative_tol: float = 0.0,
     callback: Callable[[int, float, float], None] | None = None,
 ) -> LinearSolution:
     """Minimise J to ``gradient_norm <= tol``.
@@ -151,11 +168,18 @@ def solve_map(
         Of this problem or one that differs in prior mean and precision only.
     start : Tensor, optional
         Coordinates of an earlier solution in the same span; the prior mean when None.
+    relative_tol : float
+        Stop, too, when the gradient is at most this share of the prior's own, which at the
+        optimum balances that of the likelihood.
     """
     if span is None:
         span = Span.of(problem)
     objective = _Objective(problem, span)
     coordinates = objective.origin() if start is None else start
+
+    def sufficient(point: Tensor) -> float:
+        return relative_tol * float((objective.penalty * point).norm())
+
     if solver == "lbfgs":
         result = lbfgs.minimize(
             objective.value_and_gradient,
@@ -164,11 +188,17 @@ def solve_map(
             objective.certificate,
             tol=tol,
             max_iter=max_iter,
+            sufficient=sufficient if relative_tol > 0 else None,
             callback=callback,
         )
     else:
         result = newton.minimize(
-            objective, coordinates, tol=tol, max_iter=max_iter, callback=callback
+            objective,
+            coordinates,
+            tol=tol,
+            max_iter=max_iter,
+            sufficient=sufficient if relative_tol > 0 else None,
+            callback=callback,
         )
     W, b = objective.weights(result.point)
     return LinearSolution(
@@ -183,7 +213,11 @@ def solve_map(
 
 
 class _Objective:
-    """J in the coordinates of a span; where there is a bias the last column is theta."""
+    """J in the coordinates of a span; where there is a bias the last column is theta.
+
+    Rows are taken in chunks that stay in the processor's cache between their two matrix
+    products. The probabilities of the point that was evaluated last are kept for its Hessian.
+    """
 
     def __init__(self, problem: LinearProblem, span: Span) -> None:
         self.problem, self.span = problem, span
@@ -194,9 +228,16 @@ class _Objective:
             self.Z = torch.cat([self.Z, torch.ones_like(self.Z[:, :1])], dim=1)
             bias_penalty = problem.prior_precision[:, None] / problem.bias_variance
             self.penalty = torch.cat([self.penalty, bias_penalty], dim=1)
+        a = problem.sample_weight
+        self.total_weight = float(a.double().sum())
+        self.weighted = self.Z if bool((a == 1).all()) else a[:, None] * self.Z
+        # The labels' part of the gradient is the same at every point.
+        self.labelled = torch.zeros_like(self.penalty).index_add_(0, problem.y, self.weighted)
         # The prior mean's logits, which the coordinates add to.
         self.base = self.tau * (problem.X @ problem.prior_mean.T)
-        self.total_weight = float(problem.sample_weight.double().sum())
+        self.P = torch.empty_like(self.base)
+        self.scratch = torch.empty_like(self.base[:_ROWS_PER_CHUNK])
+        self.P_point: Tensor | None = None
 
     def origin(self) -> Tensor:
         """Coordinates of the prior mean."""
@@ -213,29 +254,53 @@ class _Objective:
         return self.problem.prior_mean + shift, b - b.mean()
 
     def value_and_gradient(self, point: Tensor) -> tuple[float, Tensor]:
-        scores = torch.addmm(self.base, self.Z, point.T, alpha=self.tau)
-        loss, P = log_softmax_gap(scores, self.problem.y)
-        a = self.problem.sample_weight
-        P[torch.arange(len(P), device=P.device), self.problem.y] -= 1.0
-        P.mul_(a[:, None])
-        decay = self.penalty * point
-        value = torch.dot(loss.double(), a.double()) + 0.5 * (decay * point).double().sum()
-        return float(value), torch.addmm(decay, P.T, self.Z, alpha=self.tau)
+        loss = torch.empty_like(self.base[:, 0])
+        gradient = self.penalty * point
+        decay = float((gradient * point).double().sum())
+        gradient.sub_(self.labelled, alpha=self.tau)
+        for rows in self._chunks():
+            P = torch.addmm(
+                self.base[rows], self.Z[rows], point.T, alpha=self.tau, out=self.P[rows]
+            )
+            loss[rows] = softmax_in_place(P, self.problem.y[rows])
+            gradient.addmm_(P.T, self.weighted[rows], alpha=self.tau)
+        self.P_point = point
+        value = torch.dot(loss.double(), self.problem.sample_weight.double()) + 0.5 * decay
+        return float(value), gradient
 
     def hessian(self, point: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-        P = torch.softmax(torch.addmm(self.base, self.Z, point.T, alpha=self.tau), dim=1)
-        aP = self.problem.sample_weight[:, None] * P
-        curvature = (aP * (1 - P)).T @ self.Z.square()
+        self._stay_at(point)
         # The floor keeps classes that no row doubts (p = 0 or 1) from dividing by zero.
-        floor = torch.finfo(point.dtype).eps * self.total_weight * self.Z.square().mean()
-        diagonal = self.tau**2 * (curvature + floor) + self.penalty
+        square = self.Z.square()
+        floor = torch.finfo(point.dtype).eps * self.total_weight * square.mean()
+        diagonal = self.penalty + self.tau**2 * floor
+        if self.weighted is not self.Z:
+            square.mul_(self.problem.sample_weight[:, None])
+        for rows in self._chunks():
+            P = self.P[rows]
+            doubt = torch.addcmul(P, P, P, value=-1.0, out=self.scratch[: len(P)])
+            diagonal.addmm_(doubt.T, square[rows], alpha=self.tau**2)
 
         def product(direction: Tensor) -> Tensor:
-            moved = torch.mm(self.Z, direction.T)
-            moved.sub_((P * moved).sum(dim=1, keepdim=True)).mul_(aP)
-            return torch.addmm(self.penalty * direction, moved.T, self.Z, alpha=self.tau**2)
+            self._stay_at(point)
+            image = self.penalty * direction
+            for rows in self._chunks():
+                P = self.P[rows]
+                moved = torch.mm(self.Z[rows], direction.T, out=self.scratch[: len(P)])
+                moved.mul_(P)
+                moved.addcmul_(P, moved.sum(dim=1, keepdim=True), value=-1.0)
+                image.addmm_(moved.T, self.weighted[rows], alpha=self.tau**2)
+            return image
 
         return product, diagonal
 
     def certificate(self, gradient: Tensor) -> float:
         return float(gradient.norm(dim=1).max()) / (self.tau * self.total_weight)
+
+    def _stay_at(self, point: Tensor) -> None:
+        if self.P_point is not point:
+            self.value_and_gradient(point)
+
+    def _chunks(self) -> Iterator[slice]:
+        for first in range(0, len(self.Z), _ROWS_PER_CHUNK):
+            yield slice(first, first + _ROWS_PER_CHUNK)

@@ -44,9 +44,14 @@ def minimize(
     *,
     tol: float,
     max_iter: int,
+    sufficient: Callable[[Tensor], float] | None = None,
     callback: Callable[[int, float, float], None] | None = None,
 ) -> Minimum:
-    """Minimise to ``certificate <= tol``; `callback` gets (iteration, value, certificate)."""
+    """Minimise to ``certificate <= tol``.
+
+    `sufficient`, if given, says which norm of the gradient at a point is small enough to
+    stop all the same; `callback` gets (iteration, value, certificate).
+    """
     point = start
     value, gradient = function.value_and_gradient(point)
     measure = first = function.certificate(gradient)
@@ -55,6 +60,8 @@ def minimize(
     for iteration in range(max_iter):
         if measure <= tol:
             return Minimum(point, value, measure, iteration, Status.CONVERGED)
+        if sufficient is not None and float(gradient.norm()) <= sufficient(point):
+            return Minimum(point, value, measure, iteration, Status.STOPPED)
         product, diagonal = function.hessian(point)
         accuracy = min(0.25, (measure / first) ** 0.5)
         direction = conjugate_gradients(product, -gradient, diagonal, accuracy)

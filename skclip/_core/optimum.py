@@ -14,6 +14,7 @@ class Status(enum.Enum):
     """Why the solver stopped; the value is the message."""
 
     CONVERGED = "the certificate is at most tol"
+    STOPPED = "the caller's own test was met before the certificate fell below tol"
     MAX_ITER = "max_iter was reached before the certificate fell below tol"
     PRECISION = "no further decrease is possible in this floating-point precision"
 

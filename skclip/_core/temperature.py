@@ -11,6 +11,8 @@ __all__ = ["fit_log_temperature", "weighted_log_loss"]
 
 _MAX_ITER = 60
 _BRACKET = 5.0
+_BYTES_PER_CHUNK = 4 * 2**20
+_LEAST_LOG_PROBABILITY = -60.0
 
 
 def weighted_log_loss(scores: Tensor, y: Tensor, weight: Tensor) -> Tensor:
@@ -29,21 +31,41 @@ def fit_log_temperature(
     """
     low, high = -_BRACKET, _BRACKET
     t = centre
-    z = scores - scores.amax(dim=1, keepdim=True)
-    chosen = z.gather(1, y[:, None]).squeeze(1)
+    # About 1e-5 in float32 and 1e-11 in float64: smaller steps are rounding errors of the sums.
+    smallest_step = torch.finfo(scores.dtype).eps ** 0.7
+    top = scores.amax(dim=1)
+    chosen = scores.gather(1, y[:, None]).squeeze(1) - top
     for _ in range(_MAX_ITER):
         beta = math.exp(-t)
-        P = torch.softmax(beta * z, dim=1)
-        mean = (P * z).sum(dim=1)
-        variance = (P * z.square()).sum(dim=1) - mean.square()
+        log_normaliser, mean, variance = _moments(scores, top, beta)
         gap = beta * float(torch.dot(weight, mean - chosen))
         slope = -gap + (t - centre) / width**2
         curvature = gap + beta**2 * float(torch.dot(weight, variance)) + 1.0 / width**2
+        loss = float(torch.dot(weight, log_normaliser - beta * chosen))
         low, high = (low, t) if slope > 0 else (t, high)
         new = t - slope / curvature if curvature > 0 else low
         new = new if low < new < high else 0.5 * (low + high)
-        if abs(new - t) < 1e-10:
+        if abs(new - t) < smallest_step:
             break
         t = new
-    loss = float(weighted_log_loss(scores / math.exp(t), y, weight))
     return t, loss + 0.5 * ((t - centre) / width) ** 2
+
+
+def _moments(scores: Tensor, top: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(n,) log normaliser of ``beta (z - top)``, and mean and variance of ``z - top``."""
+    log_normaliser, mean, variance = (torch.empty_like(top) for _ in range(3))
+    n, c = scores.shape
+    step = max(1, _BYTES_PER_CHUNK // (c * scores.element_size()))
+    for first in range(0, n, step):
+        rows = slice(first, first + step)
+        z = scores[rows] - top[rows, None]
+        # Denormal numbers are slow; what this changes is below any rounding.
+        P = (beta * z).clamp_(min=_LEAST_LOG_PROBABILITY).exp_()
+        total = P.sum(dim=1)
+        weighted = P.mul_(z)
+        first_moment = weighted.sum(dim=1) / total
+        second_moment = weighted.mul_(z).sum(dim=1) / total
+        log_normaliser[rows] = total.log()
+        mean[rows] = first_moment
+        variance[rows] = second_moment - first_moment.square()
+    return log_normaliser, mean, variance

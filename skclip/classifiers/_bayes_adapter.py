@@ -25,6 +25,7 @@ _OPTIONAL_ATTRIBUTES = (
     "elbo_",
     "gradient_norm_",
     "loo_log_likelihood_",
+    "loo_results_",
     "posterior_precision_",
     "_class_means",
     "posterior_std_",
@@ -148,6 +149,10 @@ class BayesAdapterClassifier(
     loo_log_likelihood_ : float
         Mean leave-one-out log-likelihood of the support set under what was chosen, in nats
         per unit of weight. Only when something was "auto".
+    loo_results_ : dict of ndarray of shape (n_candidates,)
+        Every ``prior_precision`` that was tried, ascending, with its ``temperature`` and its
+        ``log_posterior``: leave-one-out log-likelihood plus log prior of both, in nats up to
+        a constant. The largest was chosen. Only with ``prior_precision="auto"``.
     elbo_ : float
         Variational bound at ``posterior_temperature_``, in nats; only linear and
         "variational".
@@ -175,8 +180,8 @@ class BayesAdapterClassifier(
     Notes
     -----
     A fit costs O(n d c) per product with the Hessian. "auto" solves one problem per candidate
-    precision, warm-started, and needs one factorisation of size rank(X) per class and
-    candidate. Work is in float64 on the CPU, in float32 on large problems and GPUs.
+    precision, warm-started, and needs one factorisation per class and candidate; GridSearchCV
+    over precisions takes one fit from scratch per candidate and fold instead. Work is in float64 on the CPU, in float32 on large problems and GPUs.
 
     A full posterior needs one eigenproblem of size min(m, r) per class, with m the rows that
     hold 99.9 % of its curvature (all rows below 4096 rows times classes, 99 % above a

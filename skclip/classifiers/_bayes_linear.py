@@ -116,6 +116,13 @@ class LinearFormMixin:
             solution, temperature = choice.solution, choice.temperature
             problem = replace(problem, prior_precision=choice.prior_precision)
             self.loo_log_likelihood_ = choice.log_likelihood
+            if search:
+                distance, candidate_temperature, loss = np.array(choice.tried).T
+                self.loo_results_ = {
+                    "prior_precision": hyperprior.precision * np.exp(distance),
+                    "temperature": candidate_temperature,
+                    "log_posterior": -loss,
+                }
         else:
             solution = solve_map(problem, tol=self.tol, max_iter=max_iter, solver=solver, span=span)
         self.prior_precision_ = problem.prior_precision.cpu().numpy()

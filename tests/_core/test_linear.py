@@ -12,6 +12,7 @@ from skclip._core.linear import (
     _Objective,
     log_softmax_gap,
     logits,
+    softmax_in_place,
     solve_map,
 )
 from skclip._core.optimum import Status
@@ -197,6 +198,51 @@ def test_both_solvers_find_the_same_optimum(bias_variance):
     torch.testing.assert_close(newton.W, lbfgs.W, rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(newton.b, lbfgs.b, rtol=1e-8, atol=1e-8)
     assert newton.n_iter < lbfgs.n_iter
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_chunks_of_rows_do_not_change_the_objective(monkeypatch, weighted):
+    """30 rows in one chunk, and in chunks of 7 with a rest of 2."""
+    problem = make_problem(weighted=weighted, bias_variance=0.1)
+    span = Span.of(problem)
+    generator = torch.Generator().manual_seed(0)
+    point, direction = 0.1 * torch.randn(2, 4, 9, generator=generator, dtype=torch.float64)
+    results = []
+    for size in (1024, 7):
+        monkeypatch.setattr("skclip._core.linear._ROWS_PER_CHUNK", size)
+        objective = _Objective(problem, span)
+        value, gradient = objective.value_and_gradient(point)
+        product, diagonal = objective.hessian(point)
+        results.append((torch.tensor(value), gradient, diagonal, product(direction)))
+    for whole, parts in zip(*results, strict=True):
+        torch.testing.assert_close(parts.double(), whole.double(), rtol=1e-12, atol=1e-12)
+
+
+def test_a_relative_tolerance_stops_where_the_gradient_is_small_next_to_the_priors():
+    problem = make_problem()
+    span = Span.of(problem)
+    loose = solve_map(problem, tol=TOL, max_iter=100, span=span, relative_tol=0.1)
+    assert loose.status is Status.STOPPED
+    assert loose.gradient_norm > TOL
+    objective = _Objective(problem, span)
+    gradient = objective.value_and_gradient(loose.coordinates)[1]
+    assert gradient.norm() <= 0.1 * (objective.penalty * loose.coordinates).norm()
+    tight = solve_map(problem, tol=TOL, max_iter=100, span=span)
+    assert loose.n_iter < tight.n_iter
+
+
+def test_probabilities_far_below_rounding_are_not_denormal():
+    """Products with denormal numbers take many times as long."""
+    scores = torch.tensor([[0.0, -1000.0, -95.0]], dtype=torch.float32)
+    loss = softmax_in_place(scores, torch.tensor([0]))
+    assert float(loss) == pytest.approx(0.0, abs=1e-7)
+    assert float(scores.min()) >= torch.finfo(torch.float32).tiny
+
+
+def test_the_loss_of_a_hopeless_row_is_exact():
+    """What is raised for speed does not enter the loss."""
+    scores = torch.tensor([[0.0, -1000.0]], dtype=torch.float64)
+    assert float(softmax_in_place(scores, torch.tensor([1]))) == pytest.approx(1000.0)
 
 
 def test_the_hessian_is_the_derivative_of_the_gradient():
