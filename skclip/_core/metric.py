@@ -33,21 +33,29 @@ def support_metric(X: Tensor, y: Tensor, sample_weight: Tensor, prototypes: Tens
     means = T.new_zeros(c, d).index_add(0, y, a[:, None] * rows)
     residual = rows - (means / count.clamp(min=1e-300)[:, None])[y]
     freedom = max(float(a.sum() - (count > 0).sum()), 0.0)
-    within = residual.T @ (a[:, None] * residual)
-    centred = T - T.mean(dim=0)
-    text = centred.T @ centred
+    within = a.sqrt()[:, None] * residual
     M = _shrunk_power(within, freedom / (freedom + d), _WITHIN_EXPONENT)
-    M = M @ _shrunk_power(text, (c - 1) / (c - 1 + d), _TEXT_EXPONENT)
+    M = M @ _shrunk_power(T - T.mean(dim=0), (c - 1) / (c - 1 + d), _TEXT_EXPONENT)
     return M.to(dtype=X.dtype)
 
 
-def _shrunk_power(scatter: Tensor, share: float, exponent: float) -> Tensor:
-    """Power of the scatter, scaled to mean eigenvalue 1 and shrunk towards the identity."""
-    d = len(scatter)
-    identity = torch.eye(d, dtype=scatter.dtype, device=scatter.device)
-    trace = float(scatter.trace())
+def _shrunk_power(rows: Tensor, share: float, exponent: float) -> Tensor:
+    """Power of the scatter ``rows' rows`` (d, d), of mean eigenvalue 1, shrunk to the identity."""
+    n, d = rows.shape
+    identity = torch.eye(d, dtype=rows.dtype, device=rows.device)
+    trace = float(rows.square().sum())
     if share <= 0 or trace <= 1e-12:
         return identity
-    values, vectors = torch.linalg.eigh((1 - share) * identity + share * d / trace * scatter)
-    power: Tensor = (vectors * values.clamp(min=1e-12).pow(exponent)) @ vectors.T
+    rows = rows * (share * d / trace) ** 0.5
+    rest = 1.0 - share
+    if n >= d:
+        values, vectors = torch.linalg.eigh(rows.T @ rows)
+    else:
+        values, left = torch.linalg.eigh(rows @ rows.T)
+        keep = values > values.amax() * d * torch.finfo(values.dtype).eps
+        values = values[keep]
+        vectors = (rows.T @ left[:, keep]) / values.sqrt()
+    # Outside the span of the rows the scatter is zero.
+    change = (rest + values.clamp(min=0.0)).pow(exponent) - rest**exponent
+    power: Tensor = torch.addmm(identity, vectors * change, vectors.T, beta=rest**exponent)
     return power

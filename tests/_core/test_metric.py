@@ -1,5 +1,6 @@
 """The metric of the prior: its formula, its limits, its symmetries."""
 
+import pytest
 import torch
 
 from skclip._core.metric import support_metric
@@ -17,6 +18,25 @@ def test_at_one_shot_only_the_text_shapes_the_metric():
     X, y, a, T = parts(n=4, weighted=False)
     other = X + 0.3 * torch.randn(X.shape, generator=torch.Generator().manual_seed(0)).double()
     torch.testing.assert_close(support_metric(X, y, a, T), support_metric(other, y, a, T))
+
+
+@pytest.mark.parametrize("n", [6, 40])
+def test_the_metric_is_its_formula(n):
+    """With fewer and with more rows than the 8 features."""
+    X, y, a, T = parts(n=n)
+    count = torch.zeros(4).double().index_add(0, y, a)
+    means = torch.zeros(4, 8).double().index_add(0, y, a[:, None] * X) / count[:, None]
+    S = sum(w * torch.outer(x, x) for w, x in zip(a, X - means[y], strict=True))
+    S_T = 4 * torch.cov(T.T, correction=0)
+    freedom = max(float(a.sum()) - 4, 0.0)
+
+    def power(scatter, share, exponent):
+        shrunk = (1 - share) * torch.eye(8) + share * 8 / scatter.trace() * scatter
+        values, vectors = torch.linalg.eigh(shrunk)
+        return vectors @ torch.diag(values**exponent) @ vectors.T
+
+    expected = power(S, freedom / (freedom + 8), -0.25) @ power(S_T, 3 / (3 + 8), 0.5)
+    torch.testing.assert_close(support_metric(X, y, a, T), expected)
 
 
 def test_equal_texts_and_one_shot_give_the_identity():
