@@ -35,6 +35,12 @@ __all__ = ["Choice", "Hyperprior", "plain_hyperprior", "select", "text_hyperprio
 # the prior's own changes the score by less than 0.001 per row, whatever the size of the
 # problem; 0.1 by up to 0.05.
 _RELATIVE_TOL = 0.005
+# Log precisions above the centre that lead there from the prior mean, solved roughly.
+_APPROACH = (math.log(100.0), math.log(10.0))
+_ROUGH_TOL = 0.3
+
+# Log precisions relative to the centre, and coordinates of the modes there.
+_Trail = list[tuple[float, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -146,14 +152,16 @@ def select(
             problem,
             prior_precision=torch.full_like(problem.prior_precision, hyperprior.precision),
         )
-    best = centre = scorer.evaluate(problem, 0.0)
+    trail = scorer.approach(problem)
+    best = centre = scorer.evaluate(problem, 0.0, _extrapolate(trail, 0.0))
+    trail = [trail[-1], (0.0, centre.solution.coordinates)]
     tried = [centre.summary()]
     # At one shot nothing is left to compare; the priors' centres stand.
     if search and float(scorer.weight.sum()) > 0:
-        best = _climb(scorer, centre, best, -1, tried)
+        best = _climb(scorer, best, -1, problem, trail, tried)
         # Where the score rose on one side it falls on the other.
         if best is centre or hyperprior.patience > 1:
-            best = _climb(scorer, centre, best, 1, tried)
+            best = _climb(scorer, best, 1, problem, trail, tried)
     if not math.isfinite(best.score):
         raise ValueError(
             "The leave-one-out score must be finite for at least one prior precision; got none. "
@@ -201,14 +209,34 @@ class _Scorer:
     max_iter: int
     solver: str
 
+    def approach(self, problem: LinearProblem) -> _Trail:
+        """Rough modes under firmer priors, which are nearer to the prior mean."""
+        trail: _Trail = []
+        for distance in _APPROACH:
+            precision = problem.prior_precision * math.exp(distance)
+            firmer = replace(problem, prior_precision=precision)
+            solution = self._solve(firmer, _extrapolate(trail, distance), _ROUGH_TOL)
+            trail.append((distance, solution.coordinates))
+        return trail
+
     def evaluate(
         self,
         problem: LinearProblem,
         distance: float,
-        start: Tensor | None = None,
+        start: Tensor | None,
         relative_tol: float = _RELATIVE_TOL,
     ) -> _Candidate:
-        solution = solve_map(
+        solution = self._solve(problem, start, relative_tol)
+        scores = logits(problem.X, solution.W, solution.b, problem.logit_scale)
+        left_out = left_out_logits(problem, self.span, scores, groups=self.groups)
+        t, score = self._best_temperature(left_out, problem.y)
+        score += 0.5 * (distance / self.hyperprior.precision_width) ** 2
+        return _Candidate(problem, distance, solution, left_out, math.exp(t), score)
+
+    def _solve(
+        self, problem: LinearProblem, start: Tensor | None, relative_tol: float
+    ) -> LinearSolution:
+        return solve_map(
             problem,
             tol=self.tol,
             max_iter=self.max_iter,
@@ -217,11 +245,6 @@ class _Scorer:
             start=start,
             relative_tol=relative_tol,
         )
-        scores = logits(problem.X, solution.W, solution.b, problem.logit_scale)
-        left_out = left_out_logits(problem, self.span, scores, groups=self.groups)
-        t, score = self._best_temperature(left_out, problem.y)
-        score += 0.5 * (distance / self.hyperprior.precision_width) ** 2
-        return _Candidate(problem, distance, solution, left_out, math.exp(t), score)
 
     def _best_temperature(self, scores: Tensor, y: Tensor) -> tuple[float, float]:
         """(log temperature, weighted log-loss with the temperature's penalty)."""
@@ -236,22 +259,20 @@ class _Scorer:
 
 def _climb(
     scorer: _Scorer,
-    centre: _Candidate,
     best: _Candidate,
     sign: int,
+    centre: LinearProblem,
+    trail: _Trail,
     tried: list[tuple[float, float, float]],
 ) -> _Candidate:
     """The best of `best` and the candidates on one side of the centre, in steps from it."""
     prior = scorer.hyperprior
-    last, start, failures = centre, centre.solution.coordinates, 0
+    failures = 0
     for count in range(1, prior.reach + 1):
         distance = sign * count * math.log(prior.step)
-        precision = centre.problem.prior_precision * math.exp(distance)
-        problem = replace(centre.problem, prior_precision=precision)
-        candidate = scorer.evaluate(problem, distance, start)
-        # The mode moves about as far with every step in the logarithm of the precision.
-        start = 2.0 * candidate.solution.coordinates - last.solution.coordinates
-        last = candidate
+        problem = replace(centre, prior_precision=centre.prior_precision * math.exp(distance))
+        candidate = scorer.evaluate(problem, distance, _extrapolate(trail, distance))
+        trail = [trail[-1], (distance, candidate.solution.coordinates)]
         tried.append(candidate.summary())
         if candidate.score < best.score:
             best, failures = candidate, 0
@@ -260,6 +281,14 @@ def _climb(
         if failures == prior.patience:
             break
     return best
+
+
+def _extrapolate(trail: _Trail, distance: float) -> Tensor | None:
+    """Where the last two modes point to: they move steadily in the logarithm of the precision."""
+    if len(trail) < 2:
+        return trail[-1][1] if trail else None
+    (far_at, far), (near_at, near) = trail[-2:]
+    return torch.lerp(far, near, (distance - far_at) / (near_at - far_at))
 
 
 def left_out_weight(problem: LinearProblem, groups: Groups | None) -> Tensor:

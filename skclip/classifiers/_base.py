@@ -23,7 +23,8 @@ __all__ = ["BaseAdapterClassifier", "Task", "log_odds"]
 
 # CLIP's own cap on the learned scale, and the value that OpenAI's weights have.
 DEFAULT_LOGIT_SCALE = 100.0
-_BYTES_PER_CHUNK = 64 * 2**20
+# Of logits: small enough for the cache of a processor.
+_BYTES_PER_CHUNK = 4 * 2**20
 
 
 @dataclass(frozen=True)
