@@ -11,7 +11,7 @@ from numbers import Integral, Real
 
 import torch
 
-from skclip.classifiers.base import (
+from skclip.adapters.extending import (
     Interval,
     LinearAdapterClassifier,
     LinearProblem,

@@ -1,7 +1,7 @@
 """Calibrated few-shot classification on frozen CLIP models, as scikit-learn estimators."""
 
 from skclip import datasets, metrics, prompts
-from skclip.classifiers import (
+from skclip.adapters import (
     BayesAdapterClassifier,
     CLAPClassifier,
     CLIPAdapterClassifier,
@@ -13,14 +13,12 @@ from skclip.classifiers import (
     LPPlusPlusClassifier,
     ProKeRClassifier,
     SampleAdaptiveScaling,
-    SelectiveClassifier,
     TaskResClassifier,
     TipAdapterClassifier,
     ZeroShotClassifier,
     ZeroShotRangeClassifier,
-    check_unseen,
-    ood_score,
 )
+from skclip.decisions import SelectiveClassifier, check_unseen, ood_score
 from skclip.features import CLIPFeaturizer, embed_files
 from skclip.persistence import load, save
 from skclip.prompts import ClassPrompts, Prototypes

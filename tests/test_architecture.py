@@ -24,12 +24,13 @@ ALLOWED = {
     "backbones": FOUNDATION | {"store"},
     "features": FOUNDATION | {"backbones", "store"},
     "prompts": FOUNDATION | {"_core", "backbones"},
-    "classifiers": FOUNDATION | {"_core", "prompts"},
-    "persistence": FOUNDATION | {"backbones", "features", "prompts", "classifiers"},
+    "adapters": FOUNDATION | {"_core", "prompts"},
+    "decisions": FOUNDATION | {"adapters", "prompts"},
+    "persistence": FOUNDATION | {"backbones", "features", "prompts", "adapters", "decisions"},
     # The command line is a shell around public functions of everything below.
     "cli": FOUNDATION | {"features", "store", "benchmark"},
     "benchmark": FOUNDATION
-    | {"_core", "metrics", "datasets", "backbones", "features", "prompts", "classifiers"},
+    | {"_core", "metrics", "datasets", "backbones", "features", "prompts", "adapters", "decisions"},
 }
 # What the numerical core may import from outside: torch and the standard library.
 CORE_EXTERNAL = {"torch"} | set(sys.stdlib_module_names)

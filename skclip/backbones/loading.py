@@ -15,7 +15,7 @@ from skclip.backbones.backbone import Backbone
 from skclip.backbones.local_weights import check_activation, preprocessing_of_file
 from skclip.backbones.source import CONFIG_FILE, HUB, LOCAL, Source
 from skclip.exceptions import BackboneError
-from skclip.utils._optional import import_optional
+from skclip.utils.optional_imports import import_optional
 
 __all__ = ["check_declared", "load_backbone", "read_model_config"]
 

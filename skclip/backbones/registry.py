@@ -11,7 +11,7 @@ from skclip.backbones.config import PRECISIONS, BackboneConfig
 from skclip.backbones.loading import check_declared, load_backbone, read_model_config
 from skclip.backbones.source import Stamp, resolve_source
 from skclip.exceptions import BackboneError
-from skclip.utils._device import resolve_device
+from skclip.utils.device import resolve_device
 
 __all__ = ["clear_backbones", "get_backbone", "get_embedding_dim"]
 

@@ -7,7 +7,7 @@ import torch
 
 from skclip.backbones._open_clip import import_open_clip
 from skclip.exceptions import BackboneError
-from skclip.utils._optional import import_optional
+from skclip.utils.optional_imports import import_optional
 
 __all__ = ["make_tokenizer"]
 

@@ -4,17 +4,17 @@
 number of processes; :func:`report` turns the rows into tables, figures and a page.
 """
 
-from skclip.benchmark._config import read_config
-from skclip.benchmark._evaluation import MEASURED, METRICS
-from skclip.benchmark._feature_data import FeatureDataset, embed_dataset, load_feature_dataset
-from skclip.benchmark._memory import PeakMemory
-from skclip.benchmark._methods import METHODS, Method
-from skclip.benchmark._own_data import OWN_METHODS, hold_out, study_of
-from skclip.benchmark._recommendation import Recommendation, recommend
-from skclip.benchmark._report import report
-from skclip.benchmark._results import ResultFile
-from skclip.benchmark._runner import read_results, run
-from skclip.benchmark._study import Interval, Setting, Study, interval
+from skclip.benchmark.evaluation import MEASURED, METRICS
+from skclip.benchmark.feature_data import FeatureDataset, embed_dataset, load_feature_dataset
+from skclip.benchmark.memory import PeakMemory
+from skclip.benchmark.method_registry import METHODS, Method
+from skclip.benchmark.own_data import OWN_METHODS, hold_out, study_of
+from skclip.benchmark.recommendation import Recommendation, recommend
+from skclip.benchmark.reporting import report
+from skclip.benchmark.results import ResultFile
+from skclip.benchmark.runner import read_results, run
+from skclip.benchmark.study import Interval, Setting, Study, interval
+from skclip.benchmark.study_config import read_config
 
 __all__ = [
     "MEASURED",

@@ -24,8 +24,8 @@ from skclip.features.encoding import encode_images, unit_rows, warn_of_failures
 from skclip.features.files import stamps_of
 from skclip.features.image_cache import ImageCache
 from skclip.features.reading import MAX_PIXELS, check_collection, check_items, holds_items
-from skclip.utils._random import integer_seed
-from skclip.utils._sklearn_compat import Interval, StrOptions
+from skclip.utils.random_state import integer_seed
+from skclip.utils.sklearn_private import Interval, StrOptions
 
 __all__ = ["CLIPFeaturizer"]
 

@@ -23,21 +23,19 @@ The multi-class Brier score is the sum of squares over the classes, not halved, 
 `classes_` always is.
 """
 
-from skclip.metrics._bootstrap import BootstrapInterval, bootstrap_interval
-from skclip.metrics._calibration import (
+from skclip.metrics.bootstrap import BootstrapInterval, bootstrap_interval
+from skclip.metrics.calibration import (
     classwise_calibration_error,
     expected_calibration_error,
     maximum_calibration_error,
 )
-from skclip.metrics._confidence_histogram import ConfidenceHistogramDisplay
-from skclip.metrics._coverage_at_reliability import CoverageAtReliabilityDisplay
-from skclip.metrics._debiased import debiased_calibration_error
-from skclip.metrics._detection import ood_auroc
-from skclip.metrics._reliability import ReliabilityDisplay
-from skclip.metrics._reliable_coverage import reliability_coverage_table
-from skclip.metrics._risk_coverage import RiskCoverageDisplay
-from skclip.metrics._scorers import get_scorer, get_scorer_names
-from skclip.metrics._selective import (
+from skclip.metrics.confidence_display import ConfidenceHistogramDisplay
+from skclip.metrics.coverage_display import CoverageAtReliabilityDisplay
+from skclip.metrics.debiased import debiased_calibration_error
+from skclip.metrics.detection import ood_auroc
+from skclip.metrics.reliability_coverage import reliability_coverage_table
+from skclip.metrics.reliability_display import ReliabilityDisplay
+from skclip.metrics.risk_coverage import (
     area_under_generalized_risk_coverage,
     area_under_risk_coverage,
     coverage_at_risk,
@@ -46,6 +44,8 @@ from skclip.metrics._selective import (
     risk_at_coverage,
     risk_coverage_curve,
 )
+from skclip.metrics.risk_coverage_display import RiskCoverageDisplay
+from skclip.metrics.scorers import get_scorer, get_scorer_names
 
 __all__ = [
     # calibration

@@ -18,8 +18,8 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from skclip import classifiers, features, prompts
-from skclip.classifiers import _selective
+from skclip import adapters, decisions, features, prompts
+from skclip.decisions.selective import SelectiveScore
 from skclip.exceptions import PersistenceError
 
 __all__ = ["RECORDS", "Allowed", "is_attribute", "parameter_names", "record_fields"]
@@ -43,12 +43,12 @@ _SKLEARN = (
 _CONTAINERS = (FrozenEstimator, Pipeline)
 
 # Dataclasses and named tuples that estimators keep.
-RECORDS = {record.__name__: record for record in (_selective.SelectiveScore,)}
+RECORDS = {record.__name__: record for record in (SelectiveScore,)}
 
 
 def _own():
     """Every estimator that the package has."""
-    for layer in (classifiers, features, prompts):
+    for layer in (adapters, decisions, features, prompts):
         for name in layer.__all__:
             value = getattr(layer, name)
             if isinstance(value, type) and issubclass(value, BaseEstimator):

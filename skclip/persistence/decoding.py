@@ -24,7 +24,7 @@ from skclip.persistence.allowed import (
 from skclip.persistence.arrays import from_plain, is_plain
 from skclip.persistence.encoding import METADATA_METHODS
 from skclip.prompts import Prototypes
-from skclip.utils._device import resolve_device
+from skclip.utils.device import resolve_device
 
 __all__ = ["Decoder"]
 

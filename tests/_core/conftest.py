@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skclip._core.linear import LinearProblem
+from skclip._core.linear.objective import LinearProblem
 
 
 def make_problem(

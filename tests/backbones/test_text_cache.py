@@ -7,7 +7,7 @@ import skclip
 from skclip import ClassPrompts
 from skclip.backbones import Backbone, BackboneConfig, encode_texts_once, get_backbone
 from skclip.datasets import tiny_clip
-from skclip.prompts import _class_prompts
+from skclip.prompts import class_prompts
 
 TEXTS = ["a photo of a cat.", "a photo of a dog.", "a photo of a cat."]
 
@@ -65,7 +65,7 @@ def test_prototypes_of_another_process_are_found(tmp_path, encoded):
     )
     first = prompts.encode(names)
     assert encoded == [24]
-    _class_prompts._encode_once.cache_clear()
+    class_prompts._encode_once.cache_clear()
     again = prompts.encode(names[::-1])
     assert encoded == [24]
     np.testing.assert_array_equal(again.vectors, first.vectors)

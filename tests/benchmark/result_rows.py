@@ -1,7 +1,7 @@
 """Results that were never run: rows with the metrics a test says."""
 
 from skclip.benchmark import ResultFile
-from skclip.benchmark._evaluation import KEY, METRICS, VALUES
+from skclip.benchmark.evaluation import KEY, METRICS, VALUES
 
 
 def row(

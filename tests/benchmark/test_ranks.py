@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import friedmanchisquare
 
 from skclip.benchmark import Study
-from skclip.benchmark._ranks import compare_ranks, nemenyi_critical_difference, rank_methods
+from skclip.benchmark.ranks import compare_ranks, nemenyi_critical_difference, rank_methods
 
 from .result_rows import row, write_results
 

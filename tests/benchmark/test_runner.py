@@ -26,9 +26,9 @@ from skclip.benchmark import (
     read_results,
     run,
 )
-from skclip.benchmark._evaluation import KEY, measure
-from skclip.benchmark._methods import _class
-from skclip.benchmark._runner import prediction_path
+from skclip.benchmark.evaluation import KEY, measure
+from skclip.benchmark.method_registry import _class
+from skclip.benchmark.runner import prediction_path
 from skclip.datasets import (
     ImageDataset,
     ImageList,

@@ -8,7 +8,7 @@ from scipy.special import log_softmax, softmax
 from scipy.stats import vonmises_fisher
 
 from skclip.datasets import make_clip_features
-from skclip.datasets._clip_features import _von_mises_fisher
+from skclip.datasets.clip_features import _von_mises_fisher
 
 
 def zero_shot_logits(data):

@@ -7,13 +7,13 @@ import pytest
 from scipy.special import softmax
 
 from skclip.metrics import (
-    _calibration,
+    calibration,
     classwise_calibration_error,
     expected_calibration_error,
     maximum_calibration_error,
 )
-from skclip.metrics._binning import bin_edges
-from skclip.metrics._weights import as_repetitions
+from skclip.metrics.binning import bin_edges
+from skclip.metrics.weights import as_repetitions
 
 STRATEGIES = ("uniform", "quantile")
 
@@ -109,7 +109,7 @@ def test_equal_to_netcal_wherever_netcal_answers(kind, metric, strategy):
         defined = gaps.max() if kind == "MCE" else gaps @ sizes / sizes.sum()
         assert ours == pytest.approx(defined, abs=1e-12), seed
         measure = netcal_metric(kind, n_bins, strategy)
-        if not _calibration._netcal_has_an_answer(proba.max(axis=1), n_bins, strategy):
+        if not calibration._netcal_has_an_answer(proba.max(axis=1), n_bins, strategy):
             with pytest.raises(ValueError, match="smallest edge difference is numerically 0"):
                 measure(proba, y)
             continue
@@ -146,14 +146,14 @@ def edge_cases():
 @pytest.mark.parametrize(("confidence", "n_bins", "strategy"), list(edge_cases()))
 def test_own_bins_are_those_of_netcal_on_edge_cases(confidence, n_bins, strategy, kind):
     outcome = np.random.default_rng(1).random(len(confidence)) < confidence
-    ours = _calibration._own_error(kind, confidence, outcome, None, n_bins, strategy)
-    if _calibration._netcal_has_an_answer(confidence, n_bins, strategy):
-        theirs = _calibration._netcal_error(kind, confidence, outcome, n_bins, strategy)
+    ours = calibration._own_error(kind, confidence, outcome, None, n_bins, strategy)
+    if calibration._netcal_has_an_answer(confidence, n_bins, strategy):
+        theirs = calibration._netcal_error(kind, confidence, outcome, n_bins, strategy)
         assert ours == pytest.approx(theirs, abs=1e-12)
     else:
         assert strategy == "quantile"
         with pytest.raises(ValueError, match="smallest edge difference is numerically 0"):
-            _calibration._netcal_error(kind, confidence, outcome, n_bins, strategy)
+            calibration._netcal_error(kind, confidence, outcome, n_bins, strategy)
         assert 0 <= ours <= 1
 
 

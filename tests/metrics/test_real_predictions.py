@@ -12,7 +12,7 @@ from skclip.metrics import (
     expected_calibration_error,
     maximum_calibration_error,
 )
-from skclip.metrics._calibration import _netcal_has_an_answer
+from skclip.metrics.calibration import _netcal_has_an_answer
 
 pytestmark = pytest.mark.feature_sets
 

@@ -12,7 +12,7 @@ from skclip.metrics import (
     ReliabilityDisplay,
     classwise_calibration_error,
 )
-from skclip.metrics._binning import proportion_interval
+from skclip.metrics.binning import proportion_interval
 
 Y = np.array(["a", "b", "c", "a", "b", "c"])
 P = np.array(

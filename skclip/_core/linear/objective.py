@@ -1,0 +1,306 @@
+r"""Maximum a posteriori weights of the linear form, a convex generalised linear model.
+
+.. math::
+    J(W, b) = -\sum_n a_n \log \mathrm{softmax}_{y_n}(\tau W x_n + b)
+              + \tfrac12 \sum_c \lambda_c \left( \|M^{-1}(w_c - t_c)\|^2
+              + \theta_c^2 / v \right), \qquad \theta_c = b_c / \tau + (w_c - t_c)^\top m
+
+The prior of the weights is :math:`N(t_c, M M^\top / \lambda_c)`, isotropic when the metric M
+is absent; :math:`\theta_c` is the bias at the weighted mean m of the support rows, with
+prior variance :math:`v / \lambda_c`. Only the part of :math:`M^{-1}(W - T)` that lies in the
+span of the centred rows times M is not zero at the optimum (a representer theorem), so
+the problem is solved for coordinates ``D`` (c, r) in an orthonormal basis of it. There
+the curvature is nearly diagonal, which both solvers use as preconditioner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skclip._core.solve import lbfgs, newton
+from skclip._core.solve.status import Status
+
+__all__ = ["LinearProblem", "LinearSolution", "Span", "logits", "log_softmax_gap", "solve_map"]
+
+_ROWS_PER_CHUNK = 1024
+_LEAST_LOG_PROBABILITY = -60.0
+
+
+@dataclass(frozen=True)
+class LinearProblem:
+    """Data and prior of one fit; all tensors share device and dtype.
+
+    X (n, d); y (n,) int64; sample_weight (n,); prior_mean (c, d); prior_precision (c,)
+    in inverse squared weight units; logit_scale > 0; metric (d, d) or None for the
+    identity; bias_variance: 0 for no bias, infinity for a bias without prior.
+    """
+
+    X: Tensor
+    y: Tensor
+    sample_weight: Tensor
+    prior_mean: Tensor
+    prior_precision: Tensor
+    logit_scale: float
+    bias_variance: float = 0.0
+    metric: Tensor | None = None
+
+    @property
+    def has_bias(self) -> bool:
+        return self.bias_variance > 0
+
+
+@dataclass(frozen=True)
+class LinearSolution:
+    """Weights (c, d), intercept (c,), and what the solver says about them.
+
+    `gradient_norm` is the certificate: the largest class-wise Euclidean norm of the
+    gradient with respect to the scaled coordinates ``tau D`` (without a metric, of the
+    scaled weights ``tau W`` and of the intercept), divided by the sum of the sample
+    weights. Without a metric it bounds from above the quantity that scikit-learn's
+    LogisticRegression compares with its ``tol``. `coordinates` start a later fit.
+    """
+
+    W: Tensor
+    b: Tensor
+    coordinates: Tensor
+    objective: float
+    gradient_norm: float
+    n_iter: int
+    status: Status
+
+
+@dataclass(frozen=True)
+class Span:
+    """An orthonormal basis of the span of the rows ``(x - centre) M``.
+
+    ``(X - centre) @ M = Z @ basis.T`` with Z (n, r) and basis (d, r); `axes` = M @ basis
+    (d, r) takes a row to its coordinates and coordinates to weights. The columns of Z are
+    orthogonal under the sample weights, with squared norms `energy` (r,). The centre is
+    the weighted mean of the rows where there is a bias, else zero.
+    """
+
+    Z: Tensor
+    basis: Tensor
+    axes: Tensor
+    centre: Tensor
+    energy: Tensor
+
+    @classmethod
+    def of(cls, problem: LinearProblem) -> Span:
+        """Weighted principal axes by one symmetric eigenproblem of size min(n, d)."""
+        a = problem.sample_weight.double()
+        rows = problem.X.double()
+        centre = (a / a.sum()) @ rows if problem.has_bias else torch.zeros_like(rows[0])
+        rows = rows - centre
+        metric = None if problem.metric is None else problem.metric.double()
+        if metric is not None:
+            rows = rows @ metric
+        # sqrt(a) x: eigenvectors of its Gram matrix diagonalise X' diag(a) X.
+        scaled = a.sqrt()[:, None] * rows
+        n, d = scaled.shape
+        if n >= d:
+            energy, basis = torch.linalg.eigh(scaled.T @ scaled)
+            keep = energy > _rank_cutoff(energy, n)
+            energy, basis = energy[keep], basis[:, keep]
+        else:
+            energy, left = torch.linalg.eigh(scaled @ scaled.T)
+            keep = energy > _rank_cutoff(energy, d)
+            energy, left = energy[keep], left[:, keep]
+            basis = (scaled.T @ left) / energy.sqrt()
+        axes = basis if metric is None else metric @ basis
+        parts = (rows @ basis, basis, axes, centre, energy)
+        return cls(*(part.to(problem.X.dtype) for part in parts))
+
+
+def _rank_cutoff(energy: Tensor, size: int) -> Tensor:
+    """Eigenvalues of a Gram matrix below this are rounding errors."""
+    return energy.max().clamp(min=0.0) * size * torch.finfo(energy.dtype).eps
+
+
+def logits(X: Tensor, W: Tensor, b: Tensor, logit_scale: float) -> Tensor:
+    """(n, c) logits ``tau * X @ W.T + b``."""
+    return torch.addmm(b, X, W.T, alpha=logit_scale)
+
+
+def log_softmax_gap(scores: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Negative log-likelihood (n,) and probabilities (n, c), sharing one exponential."""
+    top = scores.amax(dim=1, keepdim=True)
+    P = (scores - top).exp_()
+    total = P.sum(dim=1, keepdim=True)
+    loss = total.log().squeeze(1) + top.squeeze(1) - scores.gather(1, y[:, None]).squeeze(1)
+    return loss, P.div_(total)
+
+
+def softmax_in_place(scores: Tensor, y: Tensor) -> Tensor:
+    """Negative log-likelihoods (n,) of logits (n, c), which become probabilities.
+
+    Probabilities below e^-60 are raised to it: denormal numbers are slow to multiply.
+    """
+    chosen = scores.gather(1, y[:, None])
+    top = scores.amax(dim=1, keepdim=True)
+    scores.sub_(top).clamp_(min=_LEAST_LOG_PROBABILITY).exp_()
+    total = scores.sum(dim=1, keepdim=True)
+    scores.div_(total)
+    return (total.log_() + top - chosen).squeeze(1)
+
+
+def solve_map(
+    problem: LinearProblem,
+    *,
+    tol: float,
+    max_iter: int,
+    solver: str = "newton-cg",
+    span: Span | None = None,
+    start: Tensor | None = None,
+    relative_tol: float = 0.0,
+    callback: Callable[[int, float, float], None] | None = None,
+) -> LinearSolution:
+    """Minimise J to ``gradient_norm <= tol``.
+
+    Parameters
+    ----------
+    solver : {"newton-cg", "lbfgs"}
+    span : Span, optional
+        Of this problem or one that differs in prior mean and precision only.
+    start : Tensor, optional
+        Coordinates of an earlier solution in the same span; the prior mean when None.
+    relative_tol : float
+        Stop, too, when the gradient is at most this share of the prior's own, which at the
+        optimum balances that of the likelihood.
+    """
+    if span is None:
+        span = Span.of(problem)
+    objective = _Objective(problem, span)
+    coordinates = objective.origin() if start is None else start
+
+    def sufficient(point: Tensor) -> float:
+        return relative_tol * float((objective.penalty * point).norm())
+
+    if solver == "lbfgs":
+        result = lbfgs.minimize(
+            objective.value_and_gradient,
+            coordinates,
+            1.0 / objective.hessian(coordinates)[1],
+            objective.certificate,
+            tol=tol,
+            max_iter=max_iter,
+            sufficient=sufficient if relative_tol > 0 else None,
+            callback=callback,
+        )
+    else:
+        result = newton.minimize(
+            objective,
+            coordinates,
+            tol=tol,
+            max_iter=max_iter,
+            sufficient=sufficient if relative_tol > 0 else None,
+            callback=callback,
+        )
+    W, b = objective.weights(result.point)
+    return LinearSolution(
+        W=W,
+        b=b,
+        coordinates=result.point,
+        objective=result.objective,
+        gradient_norm=result.certificate,
+        n_iter=result.n_iter,
+        status=result.status,
+    )
+
+
+class _Objective:
+    """J in the coordinates of a span; where there is a bias the last column is theta.
+
+    Rows are taken in chunks that stay in the processor's cache between their two matrix
+    products. The probabilities of the point that was evaluated last are kept for its Hessian.
+    """
+
+    def __init__(self, problem: LinearProblem, span: Span) -> None:
+        self.problem, self.span = problem, span
+        self.tau = problem.logit_scale
+        self.Z = span.Z
+        self.penalty = problem.prior_precision[:, None].expand(-1, span.Z.shape[1])
+        if problem.has_bias:
+            self.Z = torch.cat([self.Z, torch.ones_like(self.Z[:, :1])], dim=1)
+            bias_penalty = problem.prior_precision[:, None] / problem.bias_variance
+            self.penalty = torch.cat([self.penalty, bias_penalty], dim=1)
+        a = problem.sample_weight
+        self.total_weight = float(a.double().sum())
+        self.weighted = self.Z if bool((a == 1).all()) else a[:, None] * self.Z
+        # The labels' part of the gradient is the same at every point.
+        self.labelled = torch.zeros_like(self.penalty).index_add_(0, problem.y, self.weighted)
+        # The prior mean's logits, which the coordinates add to.
+        self.base = self.tau * (problem.X @ problem.prior_mean.T)
+        self.P = torch.empty_like(self.base)
+        self.scratch = torch.empty_like(self.base[:_ROWS_PER_CHUNK])
+        self.P_point: Tensor | None = None
+
+    def origin(self) -> Tensor:
+        """Coordinates of the prior mean."""
+        return self.Z.new_zeros(len(self.problem.prior_mean), self.Z.shape[1])
+
+    def weights(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        """(W, b) from coordinates."""
+        if not self.problem.has_bias:
+            shift = point @ self.span.axes.T
+            return self.problem.prior_mean + shift, point.new_zeros(len(point))
+        shift = point[:, :-1] @ self.span.axes.T
+        b = self.tau * (point[:, -1] - shift @ self.span.centre)
+        # Softmax ignores a common shift of the intercepts: fix it at mean zero.
+        return self.problem.prior_mean + shift, b - b.mean()
+
+    def value_and_gradient(self, point: Tensor) -> tuple[float, Tensor]:
+        loss = torch.empty_like(self.base[:, 0])
+        gradient = self.penalty * point
+        decay = float((gradient * point).double().sum())
+        gradient.sub_(self.labelled, alpha=self.tau)
+        for rows in self._chunks():
+            P = torch.addmm(
+                self.base[rows], self.Z[rows], point.T, alpha=self.tau, out=self.P[rows]
+            )
+            loss[rows] = softmax_in_place(P, self.problem.y[rows])
+            gradient.addmm_(P.T, self.weighted[rows], alpha=self.tau)
+        self.P_point = point
+        value = torch.dot(loss.double(), self.problem.sample_weight.double()) + 0.5 * decay
+        return float(value), gradient
+
+    def hessian(self, point: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+        self._stay_at(point)
+        # The floor keeps classes that no row doubts (p = 0 or 1) from dividing by zero.
+        square = self.Z.square()
+        floor = torch.finfo(point.dtype).eps * self.total_weight * square.mean()
+        diagonal = self.penalty + self.tau**2 * floor
+        if self.weighted is not self.Z:
+            square.mul_(self.problem.sample_weight[:, None])
+        for rows in self._chunks():
+            P = self.P[rows]
+            doubt = torch.addcmul(P, P, P, value=-1.0, out=self.scratch[: len(P)])
+            diagonal.addmm_(doubt.T, square[rows], alpha=self.tau**2)
+
+        def product(direction: Tensor) -> Tensor:
+            self._stay_at(point)
+            image = self.penalty * direction
+            for rows in self._chunks():
+                P = self.P[rows]
+                moved = torch.mm(self.Z[rows], direction.T, out=self.scratch[: len(P)])
+                moved.mul_(P)
+                moved.addcmul_(P, moved.sum(dim=1, keepdim=True), value=-1.0)
+                image.addmm_(moved.T, self.weighted[rows], alpha=self.tau**2)
+            return image
+
+        return product, diagonal
+
+    def certificate(self, gradient: Tensor) -> float:
+        return float(gradient.norm(dim=1).max()) / (self.tau * self.total_weight)
+
+    def _stay_at(self, point: Tensor) -> None:
+        if self.P_point is not point:
+            self.value_and_gradient(point)
+
+    def _chunks(self) -> Iterator[slice]:
+        for first in range(0, len(self.Z), _ROWS_PER_CHUNK):
+            yield slice(first, first + _ROWS_PER_CHUNK)

@@ -1,0 +1,1 @@
+"""The mathematics of the other adapters, one file per family."""

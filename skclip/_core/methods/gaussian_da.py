@@ -1,0 +1,259 @@
+r"""Gaussian classes with one covariance: linear discriminant analysis in closed form.
+
+With class means :math:`\mu_c`, the within-class scatter G of n rows and a shrinkage s,
+
+.. math::
+    \Sigma = \frac{1 - s}{n} G + s \frac{\mathrm{tr}\, G}{n d} I, \qquad
+    g_c(x) = x^\top \Sigma^{-1} \mu_c - \tfrac12 \mu_c^\top \Sigma^{-1} \mu_c + \log \pi_c
+
+At :math:`s = d / (n - 1 + d)` the precision is, up to a factor, the one of Kubokawa and
+Srivastava ("Estimation of the precision matrix of a singular Wishart distribution and its
+application in high-dimensional data", J. Multivariate Analysis 2008),
+:math:`d\,((n - 1) S + \mathrm{tr}(S) I)^{-1}` with :math:`S = G / (n - 1)`.
+
+All work is done in the eigenbasis of G, where the covariance is diagonal for every n and s.
+An image that is left out changes G by its own scatter and one more row, which the
+Woodbury identity accounts for, so that leave-one-out is exact.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skclip._core.linear.leave_one_out import Groups
+
+__all__ = ["GaussianClasses", "choose_weight", "left_out_scores"]
+
+_SMALLEST_REMAINDER = 1e-6
+_NO_SPREAD = 1e-12
+_BYTES_PER_BATCH = 32 * 2**20
+_MAX_ITER = 60
+_HALF_RANGE = 6.0
+_N_GRID = 25
+
+
+@dataclass(frozen=True)
+class GaussianClasses:
+    """Moments of the classes; tensors in float64.
+
+    means (c, d) in the eigenbasis of the scatter, relative to `origin` (d,); axes (d, d) its
+    columns; energy (d,) eigenvalues of the scatter; weight (c,) sums of sample weights;
+    shrinkage None for d / (n - 1 + d); `is_total` where there is no scatter within classes
+    and the energy is, in all directions alike, that of the rows about their mean.
+
+    A class without rows stands at the mean of the other classes' means.
+    """
+
+    means: Tensor
+    origin: Tensor
+    axes: Tensor
+    energy: Tensor
+    weight: Tensor
+    shrinkage: float | None
+    is_total: bool
+
+    @classmethod
+    def of(
+        cls, X: Tensor, y: Tensor, sample_weight: Tensor, n_classes: int, shrinkage: float | None
+    ) -> GaussianClasses:
+        a, rows = sample_weight.double(), X.double()
+        origin = (a / a.sum()) @ rows
+        rows = rows - origin
+        d = rows.shape[1]
+        weight = a.new_zeros(n_classes).index_add_(0, y, a)
+        seen = weight > 0
+        means = rows.new_zeros(n_classes, d).index_add_(0, y, a[:, None] * rows)
+        means = means / torch.where(seen, weight, torch.ones_like(weight))[:, None]
+        within = a.sqrt()[:, None] * (rows - means[y])
+        total = float(torch.dot(a, rows.square().sum(dim=1)))
+        is_total = float(within.square().sum()) <= _NO_SPREAD * total
+        if is_total:
+            axes = torch.eye(d, dtype=rows.dtype, device=rows.device)
+            energy = torch.full_like(origin, (total or float(a.sum())) / d)
+        else:
+            energy, axes = torch.linalg.eigh(within.T @ within)
+            energy = energy.clamp(min=0.0)
+        means[~seen] = means[seen].mean(dim=0)
+        return cls(means @ axes, origin, axes, energy, weight, shrinkage, is_total)
+
+    @property
+    def total_weight(self) -> Tensor:
+        return self.weight.sum()
+
+    def rotated(self, X: Tensor) -> Tensor:
+        """Rows in the coordinates of the means."""
+        return (X.double() - self.origin) @ self.axes
+
+    def shrunk(self, n: Tensor, trace: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight (...) of the scatter, and precision (..., d) in its eigenbasis.
+
+        For n (...) rows whose scatter has this trace (...), before any downdate.
+        """
+        d = len(self.energy)
+        if self.shrinkage is None:
+            s = d / ((n - 1.0).clamp(min=0.0) + d)
+        else:
+            s = torch.full_like(n, self.shrinkage)
+        share = (1.0 - s) / n
+        variance = share[..., None] * self.energy + (s * trace / (n * d))[..., None]
+        cutoff = variance.amax(dim=-1, keepdim=True) * d * torch.finfo(variance.dtype).eps
+        # A direction without variance has none in the pseudo-inverse either.
+        inverse = torch.where(variance > cutoff, 1.0 / variance, torch.zeros_like(variance))
+        return share, inverse
+
+    def precision(self) -> Tensor:
+        """(d,) eigenvalues of the precision matrix."""
+        return self.shrunk(self.total_weight, self.energy.sum())[1]
+
+    def linear(self, log_prior: Tensor) -> tuple[Tensor, Tensor]:
+        """W (c, d) and b (c,) with ``g(x) = W x + b``, up to a shift common to all classes."""
+        scaled = self.means * self.precision()
+        W = scaled @ self.axes.T
+        b = log_prior.double() - 0.5 * (scaled * self.means).sum(dim=1) - W @ self.origin
+        return W, b - b.mean()
+
+
+def left_out_scores(
+    classes: GaussianClasses,
+    X: Tensor,
+    y: Tensor,
+    sample_weight: Tensor,
+    codes: Tensor,
+    log_prior: Tensor,
+    *,
+    empirical_prior: bool = False,
+) -> tuple[Tensor, Tensor]:
+    r"""Scores g (n, c) of every row by the moments without its image, and which rows have any.
+
+    Rows of one image share a code in `codes` (n,). A row whose class has no other image
+    has no left-out scores; its entries mean nothing. With `empirical_prior`, the log
+    prior of the class falls with its weight.
+
+    The mean of the row's own class rests on one image less than in the fit, K - 1 of K, while
+    the other classes keep theirs. The expected squared distance to a mean of K images is
+    larger by :math:`\mathrm{tr}(\Sigma^{-1} S) / K`, S being the covariance within
+    classes; half of what leaving out adds to it is given back to the own class.
+    """
+    a = sample_weight.double()
+    rows = classes.rotated(X)
+    groups = Groups.of(codes, a)
+    first = groups.rows[:, 0]
+    n_images = torch.bincount(y[first], minlength=len(classes.weight))
+    scored = n_images[y] > 1
+    out = rows.new_zeros(len(rows), len(classes.weight))
+    if classes.is_total:
+        return out, torch.zeros_like(scored)
+    noise = _mean_noise(classes, len(first), int((n_images > 0).sum()))
+    keep = torch.nonzero(scored[first]).squeeze(1)
+    for where in _batches(keep, groups, rows.shape[1], len(classes.weight)):
+        index, present = groups.rows[where], groups.present[where]
+        label = y[index[:, 0]]
+        scores = _without(classes, rows[index], a[index] * present, label)
+        k = n_images[label].double()
+        own = 0.5 * noise * (1.0 / (k - 1.0) - 1.0 / k)
+        if empirical_prior:
+            own = own + (1.0 - groups.own[index[:, 0]] / classes.weight[label]).log()
+        scores += log_prior.double()
+        scores.scatter_add_(
+            2, label[:, None, None].expand(-1, index.shape[1], 1), _column(own, index)
+        )
+        out[index[present]] = scores[present]
+    return out, scored
+
+
+def _column(own: Tensor, index: Tensor) -> Tensor:
+    """(g, s, 1): the same number for all rows of a group."""
+    return own[:, None, None].expand(-1, index.shape[1], 1)
+
+
+def _mean_noise(classes: GaussianClasses, n_images: int, n_seen: int) -> Tensor:
+    """tr(precision S) with S the unbiased covariance within classes."""
+    freedom = (n_images - n_seen) / n_images
+    spread = classes.energy / (classes.total_weight * freedom)
+    return torch.dot(spread, classes.precision())
+
+
+def _batches(keep: Tensor, groups: Groups, d: int, c: int) -> Iterator[Tensor]:
+    """Groups that fit into the memory of a batch."""
+    size = groups.rows.shape[1]
+    per_group = 8 * (size + 1) * (3 * d + 3 * c)
+    step = max(1, _BYTES_PER_BATCH // per_group)
+    for first in range(0, len(keep), step):
+        yield keep[first : first + step]
+
+
+def _without(classes: GaussianClasses, x: Tensor, a: Tensor, label: Tensor) -> Tensor:
+    """Scores (g, s, c), without prior, of rows x (g, s, d) of weight a (g, s) left out together."""
+    M = classes.means
+    left = a.sum(dim=1)
+    A = classes.weight[label]
+    centre = (a[:, :, None] * x).sum(dim=1) / left[:, None]
+    own = (A[:, None] * M[label] - left[:, None] * centre) / (A - left)[:, None]
+    # The scatter loses that within the group, and w A / (A - w) u u' of its mean.
+    u = (left * A / (A - left)).sqrt()[:, None] * (centre - M[label])
+    U = torch.cat([a.sqrt()[:, :, None] * (x - centre[:, None]), u[:, None]], dim=1)
+    n = classes.total_weight - left
+    trace = (classes.energy.sum() - U.square().sum(dim=(1, 2))).clamp(min=0.0)
+    share, D = classes.shrunk(n, trace)
+    xD, UD = x * D[:, None], U * D[:, None]
+    # (D^-1 - k U'U)^-1 = D + D U' C U D with C = k (I - k U D U')^-1.
+    values, vectors = torch.linalg.eigh(UD @ U.mT)
+    remainder = (1.0 - share[:, None] * values).clamp(min=_SMALLEST_REMAINDER)
+    C = (vectors * (share[:, None] / remainder)[:, None]) @ vectors.mT
+    cross, lost = xD @ M.T, UD @ M.T
+    square = D @ M.square().T
+    where = label[:, None, None]
+    cross.scatter_(2, where.expand(-1, x.shape[1], 1), xD @ own[:, :, None])
+    lost.scatter_(2, where.expand(-1, U.shape[1], 1), UD @ own[:, :, None])
+    square.scatter_(1, label[:, None], (D * own.square()).sum(dim=1, keepdim=True))
+    weighted = C @ lost
+    square += (lost * weighted).sum(dim=1)
+    scores: Tensor = cross + (xD @ U.mT) @ weighted - 0.5 * square[:, None]
+    return scores
+
+
+def choose_weight(
+    base: Tensor, scores: Tensor, y: Tensor, weight: Tensor, *, centre: float, width: float
+) -> tuple[float, float]:
+    """Weight alpha that minimises the log-loss of ``base + alpha * scores``.
+
+    Returns (alpha, log-loss without penalty), alpha at the lowest point of
+    ``sum_n a_n loss_n + ((log alpha - log centre) / width)^2 / 2``, found on a grid and refined
+    by Newton steps that bisection safeguards.
+    """
+    origin = math.log(centre)
+    step = 2 * _HALF_RANGE / (_N_GRID - 1)
+    grid = [origin - _HALF_RANGE + step * k for k in range(_N_GRID)]
+    own = scores.gather(1, y[:, None]).squeeze(1)
+
+    def measure(t: float) -> tuple[float, float, float, float]:
+        """Loss, penalised loss, and its first two derivatives in t = log alpha."""
+        alpha = math.exp(t)
+        z = base + alpha * scores
+        P = torch.softmax(z, dim=1)
+        mean = (P * scores).sum(dim=1)
+        variance = (P * scores.square()).sum(dim=1) - mean.square()
+        loss = torch.nn.functional.cross_entropy(z, y, reduction="none")
+        value = float(torch.dot(weight, loss))
+        gap = alpha * float(torch.dot(weight, mean - own))
+        slope = gap + (t - origin) / width**2
+        curvature = gap + alpha**2 * float(torch.dot(weight, variance)) + 1.0 / width**2
+        return value, value + 0.5 * ((t - origin) / width) ** 2, slope, curvature
+
+    t = min(grid, key=lambda point: measure(point)[1])
+    low, high = t - step, t + step
+    value = math.nan
+    for _ in range(_MAX_ITER):
+        value, _, slope, curvature = measure(t)
+        low, high = (low, t) if slope > 0 else (t, high)
+        new = t - slope / curvature if curvature > 0 else low
+        new = new if low < new < high else 0.5 * (low + high)
+        if abs(new - t) < 1e-12:
+            break
+        t = new
+    return math.exp(t), value

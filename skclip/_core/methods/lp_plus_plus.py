@@ -1,0 +1,252 @@
+r"""Class-wise blending of a linear probe with the text, as in LP++.
+
+Logits are :math:`x^\top w_c + b_c + \alpha_c x^\top t_c` with weights, bias and multiplier of
+each class (Huang et al., "LP++: a surprisingly strong linear probe for few-shot CLIP",
+CVPR 2024). They are linear in (W, b, alpha), so that cross-entropy is jointly convex. Two
+solvers: :func:`descend` goes down the mean cross-entropy on quadratic majorisers, block
+by block, and stops early; :func:`solve_blend` finds the optimum of
+
+.. math::
+    -\sum_n a_n \log \mathrm{softmax}_{y_n}(z_n)
+    + \tfrac12 \sum_c \left( \lambda \|v_c\|^2 + \lambda \theta_c^2 + \rho\, \delta_c^2 \right),
+    \qquad z_{nc} = \tau \left( x_n^\top v_c + \theta_c + (1 + \delta_c) x_n^\top t_c \right)
+
+where the probe is :math:`w_c = \tau v_c`, the bias :math:`\tau \theta_c` and the multiplier
+:math:`\alpha_c = \tau (1 + \delta_c)`. The penalty is a Gaussian prior around zero-shot
+classification. Without one there is no optimum where classes can be separated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from skclip._core.linear.objective import softmax_in_place
+from skclip._core.solve import lbfgs, newton
+from skclip._core.solve.status import Status
+
+__all__ = ["Blend", "BlendProblem", "descend", "solve_blend", "start", "step_sizes"]
+
+# The published multiplier starts at this times the mean cosine of an image and its own text.
+_START_FACTOR = 250.0
+# The published code updates the multipliers in every tenth iteration.
+_ALPHA_EVERY = 10
+
+
+@dataclass(frozen=True)
+class BlendProblem:
+    """X (n, d), y (n,) int64, sample_weight (n,) and prototypes (c, d) of one fit."""
+
+    X: Tensor
+    y: Tensor
+    sample_weight: Tensor
+    prototypes: Tensor
+
+
+@dataclass(frozen=True)
+class Blend:
+    """W (c, d), b (c,) and alpha (c,) of the logits ``X W' + b + alpha (X T')``.
+
+    `losses` are the mean cross-entropies before every iteration of the descent, and after
+    the last one; `gradient_norm` and `status` are the exact solver's.
+    """
+
+    W: Tensor
+    b: Tensor
+    alpha: Tensor
+    n_iter: int
+    losses: tuple[float, ...] = ()
+    gradient_norm: float = math.nan
+    status: Status | None = None
+
+
+def step_sizes(problem: BlendProblem) -> tuple[float, float]:
+    """Steps of (W, b) and of alpha that never raise the mean cross-entropy.
+
+    The Hessian of a row's loss in its logits is at most 1/2. So that of the mean loss in (W, b)
+    is at most ``L = lambda_max(Z'Z) / (2 n)``, the rows of Z being those of X with a one
+    appended, and in alpha at most ``L = max_c sum_i s_ic^2 / (2 n)`` with ``s = X T'``; a
+    step up to 2 / L does not raise the loss. The steps are 2 / L for (W, b), as published
+    but for the one, and 1 / (8 L) for alpha, as published.
+    """
+    a = problem.sample_weight.double()
+    Z = torch.cat([problem.X, torch.ones_like(problem.X[:, :1])], dim=1).double()
+    Z = a.sqrt()[:, None] * Z
+    gram = Z.T @ Z if len(Z) >= Z.shape[1] else Z @ Z.T
+    energy = torch.linalg.eigvalsh(gram)[-1]
+    largest = (a @ (problem.X @ problem.prototypes.T).double().square()).max()
+    return float(4.0 * a.sum() / energy), float(a.sum() / (4.0 * largest))
+
+
+def start(problem: BlendProblem) -> tuple[Tensor, Tensor, Tensor]:
+    """W, b and alpha where the published code starts, but for its random bias, here zero.
+
+    The weights are sums of the rows of each class; every multiplier is 250 times the mean,
+    over classes, of the mean cosine of a class's images with its text.
+    """
+    a, y, T = problem.sample_weight, problem.y, problem.prototypes
+    W = torch.zeros_like(T).index_add_(0, y, a[:, None] * problem.X)
+    own = (problem.X * T[y]).sum(dim=1)
+    total = a.new_zeros(len(T)).index_add_(0, y, a)
+    sums = a.new_zeros(len(T)).index_add_(0, y, a * own)
+    seen = total > 0
+    alpha = _START_FACTOR * (sums[seen] / total[seen]).mean()
+    return W, W.new_zeros(len(T)), alpha.expand(len(T)).clone()
+
+
+def descend(
+    problem: BlendProblem,
+    n_iter: int,
+    *,
+    callback: Callable[[int, float], None] | None = None,
+) -> Blend:
+    """Block-coordinate majorise-minimise descent of the mean cross-entropy.
+
+    Every iteration is a gradient step of (W, b); in every tenth one of alpha follows, from the
+    new weights. `callback` is called with (iteration, loss before it).
+    """
+    rate, rate_alpha = step_sizes(problem)
+    W, b, alpha = start(problem)
+    share = problem.sample_weight / problem.sample_weight.sum()
+    text = problem.X @ problem.prototypes.T
+    rows = torch.arange(len(text), device=text.device)
+
+    def evaluate() -> tuple[float, Tensor]:
+        """Mean loss, and its gradient (n, c) in the logits."""
+        scores = torch.addmm(b, problem.X, W.T).addcmul_(text, alpha.expand_as(text))
+        losses_of_rows = softmax_in_place(scores, problem.y)
+        scores[rows, problem.y] -= 1.0
+        return float(torch.dot(losses_of_rows, share)), scores.mul_(share[:, None])
+
+    losses = []
+    for iteration in range(n_iter):
+        loss, G = evaluate()
+        losses.append(loss)
+        W = W - rate * (G.T @ problem.X)
+        b = b - rate * G.sum(dim=0)
+        if (iteration + 1) % _ALPHA_EVERY == 0:
+            alpha = alpha - rate_alpha * (evaluate()[1] * text).sum(dim=0)
+        if callback is not None:
+            callback(iteration, loss)
+    losses.append(evaluate()[0])
+    return Blend(W, b, alpha, n_iter, tuple(losses))
+
+
+def solve_blend(
+    problem: BlendProblem,
+    logit_scale: float,
+    prior_precision: float,
+    multiplier_precision: float,
+    *,
+    tol: float,
+    max_iter: int,
+    solver: Literal["lbfgs", "newton-cg"] = "lbfgs",
+) -> Blend:
+    """Optimum under the prior, to ``gradient_norm <= tol``.
+
+    The certificate is the largest class-wise norm of the gradient in the scaled parameters
+    ``tau (v, theta, delta)``, over the sum of the sample weights.
+    """
+    objective = _Objective(problem, logit_scale, prior_precision, multiplier_precision)
+    origin = torch.zeros_like(objective.penalty)
+    if solver == "newton-cg":
+        result = newton.minimize(objective, origin, tol=tol, max_iter=max_iter)
+    else:
+        result = lbfgs.minimize(
+            objective.value_and_gradient,
+            origin,
+            1.0 / objective.hessian(origin)[1],
+            objective.certificate,
+            tol=tol,
+            max_iter=max_iter,
+        )
+    v, theta, delta = objective.parts(result.point)
+    return Blend(
+        W=logit_scale * v @ objective.axes.T,
+        b=logit_scale * theta,
+        alpha=logit_scale * (1.0 + delta),
+        n_iter=result.n_iter,
+        gradient_norm=result.certificate,
+        status=result.status,
+    )
+
+
+class _Objective:
+    """The penalised loss at points (c, r + 2) of columns v, theta and delta.
+
+    v is in an orthonormal basis, `axes` (d, r), of the span of the rows: along the other
+    directions it is zero at the optimum. Along principal axes the curvature is nearly diagonal.
+    """
+
+    def __init__(self, problem: BlendProblem, tau: float, lam: float, rho: float) -> None:
+        self.problem, self.tau = problem, tau
+        a = problem.sample_weight
+        self.axes = _principal_axes(a.sqrt()[:, None] * problem.X)
+        one = torch.ones_like(problem.X[:, :1])
+        self.Z = torch.cat([problem.X @ self.axes, one], dim=1)
+        self.text = problem.X @ problem.prototypes.T
+        self.rows = torch.arange(len(a), device=a.device)
+        self.total_weight = float(a.double().sum())
+        self.penalty = a.new_full((len(problem.prototypes), self.Z.shape[1] + 1), lam)
+        self.penalty[:, -1] = rho
+
+    def parts(self, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return point[:, :-2], point[:, -2], point[:, -1]
+
+    def probabilities(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses (n,) and probabilities (n, c)."""
+        multiplier = self.tau * (1.0 + point[:, -1])
+        scores = (self.text * multiplier).addmm_(self.Z, point[:, :-1].T, alpha=self.tau)
+        return softmax_in_place(scores, self.problem.y), scores
+
+    def value_and_gradient(self, point: Tensor) -> tuple[float, Tensor]:
+        a = self.problem.sample_weight
+        loss, G = self.probabilities(point)
+        G[self.rows, self.problem.y] -= 1.0
+        G.mul_(a[:, None])
+        gradient = self.penalty * point
+        value = torch.dot(loss.double(), a.double()) + 0.5 * (gradient * point).double().sum()
+        gradient[:, :-1].addmm_(G.T, self.Z, alpha=self.tau)
+        gradient[:, -1].add_((G * self.text).sum(dim=0), alpha=self.tau)
+        return float(value), gradient
+
+    def hessian(self, point: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+        """Product with the Hessian, and its diagonal."""
+        P = self.probabilities(point)[1]
+        a = self.problem.sample_weight[:, None]
+        doubt = (P - P.square()) * a
+        image = doubt.T @ self.Z.square()
+        text = (doubt * self.text.square()).sum(dim=0)
+        diagonal = self.penalty + self.tau**2 * torch.cat([image, text[:, None]], dim=1)
+
+        def product(direction: Tensor) -> Tensor:
+            moved = torch.addmm(self.text * direction[:, -1], self.Z, direction[:, :-1].T)
+            moved.mul_(P)
+            moved.addcmul_(P, moved.sum(dim=1, keepdim=True), value=-1.0).mul_(a)
+            image = self.penalty * direction
+            image[:, :-1].addmm_(moved.T, self.Z, alpha=self.tau**2)
+            image[:, -1].add_((moved * self.text).sum(dim=0), alpha=self.tau**2)
+            return image
+
+        return product, diagonal
+
+    def certificate(self, gradient: Tensor) -> float:
+        return float(gradient.norm(dim=1).max()) / (self.tau * self.total_weight)
+
+
+def _principal_axes(rows: Tensor) -> Tensor:
+    """(d, r) orthonormal basis of the span of rows (n, d), which it decorrelates."""
+    rows64 = rows.double()
+    n, d = rows.shape
+    small = rows64.T @ rows64 if n >= d else rows64 @ rows64.T
+    energy, vectors = torch.linalg.eigh(small)
+    keep = energy > energy[-1].clamp(min=0.0) * max(n, d) * torch.finfo(energy.dtype).eps
+    basis: Tensor = vectors[:, keep]
+    if n < d:
+        basis = (rows64.T @ basis) / energy[keep].sqrt()
+    return basis.to(dtype=rows.dtype)

@@ -1,0 +1,166 @@
+r"""Kernel ridge regression with leave-one-out residuals in closed form.
+
+The kernel is :math:`k(x, x') = \exp(-\beta \|x - x'\|^2 / 2)`, which on unit rows is
+:math:`\exp(-\beta (1 - \langle x, x' \rangle))`. Targets R (n, c) of rows with weights a are
+fitted by
+
+.. math::
+    f(x) = k(x, X) D, \qquad D = Q R, \qquad Q = (K + \lambda\, \mathrm{diag}(1 / a))^{-1}
+
+The residual of rows g by the fit without them is :math:`Q_{gg}^{-1} D_g` (Allen, "The
+relationship between variable selection and data augmentation and a method for
+prediction", Technometrics 1974, for a single row).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skclip._core.linear.leave_one_out import Groups
+from skclip._core.linear.temperature_scaling import fit_log_temperature, weighted_log_loss
+
+__all__ = [
+    "KernelChoice",
+    "KernelGrid",
+    "half_spread",
+    "kernel",
+    "left_out_fit",
+    "select",
+    "solve",
+]
+
+
+def half_spread(X: Tensor, sample_weight: Tensor) -> float:
+    """Mean of half the squared distance of two rows; 1 where all rows are equal."""
+    share = sample_weight / sample_weight.sum()
+    spread = float(torch.dot(share, (X - share @ X).square().sum(dim=1)))
+    return spread if spread > 0 else 1.0
+
+
+def kernel(rows: Tensor, keys: Tensor, beta: float) -> Tensor:
+    """(r, m) affinities of rows (r, d) and keys (m, d)."""
+    origin = keys.mean(dim=0)  # distances do not depend on it, their rounding does
+    rows, keys = rows - origin, keys - origin
+    half = 0.5 * rows.square().sum(dim=1)[:, None] + 0.5 * keys.square().sum(dim=1)
+    gaps = torch.addmm(half, rows, keys.T, alpha=-1.0).clamp_(min=0.0)
+    return gaps.mul_(-beta).exp_()
+
+
+def solve(K: Tensor, targets: Tensor, sample_weight: Tensor, ridge: float) -> Tensor:
+    """Dual coefficients D (n, c); weights must be positive."""
+    root = sample_weight.sqrt()[:, None]
+    factor = torch.linalg.cholesky(_regularised(K, root, ridge))
+    return root * torch.cholesky_solve(root * targets, factor)
+
+
+def _regularised(K: Tensor, root: Tensor, ridge: float) -> Tensor:
+    """``sqrt(a) K sqrt(a) + ridge I``, whose inverse between sqrt(a) is Q."""
+    B = (root * K).mul_(root.T)
+    B.diagonal().add_(ridge)
+    return B
+
+
+def left_out_fit(
+    K: Tensor, targets: Tensor, sample_weight: Tensor, ridge: float, groups: Groups
+) -> Tensor:
+    """(n, c) values f of every row by the fit without its group."""
+    root = sample_weight.sqrt()[:, None]
+    B = _regularised(K, root, ridge)
+    Q = torch.cholesky_inverse(torch.linalg.cholesky(B)).mul_(root).mul_(root.T)
+    D = Q @ targets
+    index, present = groups.rows, groups.present
+    pairs = present[:, :, None] & present[:, None, :]
+    blocks = Q[index[:, :, None], index[:, None, :]] * pairs
+    # Padded rows get equations of their own.
+    blocks = blocks + torch.diag_embed((~present).to(K.dtype))
+    residual = torch.linalg.solve(blocks, D[index] * present[:, :, None])
+    out = targets.clone()
+    out[index[present]] -= residual[present]
+    return out
+
+
+@dataclass(frozen=True)
+class KernelGrid:
+    """Candidates of beta and ridge, and the prior of their logarithms and of the temperature's.
+
+    The first candidate of each is where the search starts; `weight` multiplies the fitted
+    residual, and is the ridge itself where None. The temperature is fitted where None.
+    """
+
+    betas: Sequence[float]
+    ridges: Sequence[float]
+    weight: float | None
+    temperature: float | None
+    width: float
+    temperature_width: float
+
+    def penalty(self, beta: float, ridge: float) -> float:
+        away = (math.log(beta / self.betas[0]), math.log(ridge / self.ridges[0]))
+        return 0.5 * sum((value / self.width) ** 2 for value in away)
+
+
+@dataclass(frozen=True)
+class KernelChoice:
+    """What was chosen; the penalised sum of left-out log-losses, and minus it per unit weight."""
+
+    beta: float
+    ridge: float
+    temperature: float
+    loss: float
+    log_likelihood: float
+
+
+def select(
+    X: Tensor,
+    y: Tensor,
+    sample_weight: Tensor,
+    text: Tensor,
+    codes: Tensor,
+    grid: KernelGrid,
+    logit_scale: float,
+) -> KernelChoice | None:
+    """Beta, ridge and temperature of the lowest left-out log-loss, or None.
+
+    `text` (n, c) are the cosines with the text, or zeros. First the ridge at the first
+    beta is chosen, then beta. Only rows whose class has another image count; None where there
+    are none.
+    """
+    groups = Groups.of(codes, sample_weight)
+    n_images = torch.bincount(y[groups.rows[:, 0]], minlength=text.shape[1])
+    scored = n_images[y] > 1
+    if not bool(scored.any()):
+        return None
+    targets = torch.nn.functional.one_hot(y, text.shape[1]).to(text.dtype) - text
+
+    def evaluate(K: Tensor, beta: float, ridge: float) -> KernelChoice:
+        weight = ridge if grid.weight is None else grid.weight
+        fit = left_out_fit(K, targets, sample_weight, ridge, groups)
+        scores = logit_scale * (text + weight * fit)[scored]
+        a = sample_weight[scored]
+        temperature, loss = _temperature(scores, y[scored], a, grid)
+        loss += grid.penalty(beta, ridge)
+        return KernelChoice(beta, ridge, temperature, loss, -loss / float(a.sum()))
+
+    K = kernel(X, X, grid.betas[0])
+    best = min(
+        (evaluate(K, grid.betas[0], ridge) for ridge in grid.ridges), key=lambda one: one.loss
+    )
+    for beta in grid.betas[1:]:
+        choice = evaluate(kernel(X, X, beta), beta, best.ridge)
+        best = min(best, choice, key=lambda one: one.loss)
+    return best
+
+
+def _temperature(
+    scores: Tensor, y: Tensor, weight: Tensor, grid: KernelGrid
+) -> tuple[float, float]:
+    """Temperature and penalised log-loss."""
+    if grid.temperature is not None:
+        return grid.temperature, float(weighted_log_loss(scores / grid.temperature, y, weight))
+    t, loss = fit_log_temperature(scores, y, weight, centre=0.0, width=grid.temperature_width)
+    return math.exp(t), loss

@@ -1,0 +1,1 @@
+"""Gaussian posteriors of the weights, and predictions that average over them."""

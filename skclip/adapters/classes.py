@@ -1,0 +1,83 @@
+"""Which classes a classifier knows, and the prototype of each."""
+
+import numpy as np
+
+from skclip.exceptions import PrototypeMismatchError
+from skclip.prompts import Prototypes
+from skclip.utils.messages import listing
+
+__all__ = ["resolve_classes"]
+
+
+def resolve_classes(prototypes, y):
+    """Sorted classes, and their Prototypes or None.
+
+    Parameters
+    ----------
+    prototypes : None, array-like of shape (n_classes, n_features), Prototypes or ClassPrompts
+    y : ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    PrototypeMismatchError
+        If `y` has classes without a prototype, or a bare array has another number of
+        rows than `y` has classes.
+    ValueError
+        If there is no text and fewer than two classes.
+    """
+    present = np.unique(y)
+    if prototypes is None:
+        if len(present) < 2:
+            raise ValueError(
+                "Without prototypes, y must contain at least two classes; got one class: "
+                f"{listing(present)}. Pass prototypes, or samples of another class."
+            )
+        return present, None
+    if hasattr(prototypes, "encode"):
+        prototypes = prototypes.encode(_named_classes(prototypes, present))
+    elif not isinstance(prototypes, Prototypes):
+        prototypes = _label_rows(prototypes, present)
+    _check_known(prototypes.labels, present)
+    return prototypes.labels, prototypes
+
+
+def _label_rows(array, present):
+    """A bare array belongs to the sorted labels of y."""
+    array = np.asarray(array)
+    if array.ndim != 2:
+        raise PrototypeMismatchError(
+            "prototypes must be an array of shape (n_classes, n_features), Prototypes or "
+            f"ClassPrompts; got an array of shape {array.shape}."
+        )
+    if len(array) != len(present):
+        raise PrototypeMismatchError(
+            f"prototypes has {len(array)} rows but y contains {len(present)} classes. Pass a "
+            "Prototypes object with labels, so that absent classes keep their prior, or one row "
+            "per class of y in sorted order."
+        )
+    return Prototypes(array, present)
+
+
+def _named_classes(prompts, present):
+    """Classes of y, and those that the prompts name although y has none of them."""
+    named = getattr(prompts, "class_names", None)
+    if not named:
+        return present
+    named = np.asarray(list(named))
+    if named.dtype.kind != present.dtype.kind and {named.dtype.kind, present.dtype.kind} & set(
+        "US"
+    ):
+        raise PrototypeMismatchError(
+            f"The labels in class_names and in y must be of one type; got {listing(named)} and "
+            f"{listing(present)}. Use the labels of y as keys of class_names."
+        )
+    return np.union1d(named, present)
+
+
+def _check_known(labels, present):
+    unknown = present[~np.isin(present, labels)]
+    if len(unknown):
+        raise PrototypeMismatchError(
+            f"Every class of y needs a prototype; got no prototype for {listing(unknown)}. "
+            f"The prototypes are of {listing(labels)}. Add the missing ones, or drop these rows."
+        )

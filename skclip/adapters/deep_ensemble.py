@@ -1,0 +1,230 @@
+"""Deep ensembles: one classifier, trained from several seeds."""
+
+import math
+from numbers import Integral
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skclip._core.posterior.draws import decompose
+from skclip.adapters.base import log_odds
+from skclip.adapters.uncertainty import PredictiveUncertainty
+from skclip.utils.sklearn_private import HasMethods, Interval, fit_context
+
+__all__ = ["DeepEnsembleClassifier"]
+
+
+class DeepEnsembleClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    r"""Deep ensemble: the mean of one classifier's probabilities over random seeds.
+
+    Members (Lakshminarayanan et al. [1]_) see the same data and differ in what their random
+    state decides, such as a random start and the order of the rows:
+
+    .. math::
+        p(y \mid x) = \frac{1}{M} \sum_{m=1}^{M} p_m(y \mid x).
+
+    Scikit-learn's ``VotingClassifier(voting="soft")`` over members with different seeds gives
+    the same probabilities, but trains them on labels 0 to c - 1, so that prototypes which know
+    the names of their classes do not fit. Here labels stay what they are, and the members'
+    disagreement is available as a measure of uncertainty.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Has a predict_proba and at least one parameter `random_state`, nested ones included.
+    n_members : int, default=5
+        Number of members M, at least 1.
+    random_state : int, RandomState or None, default=None
+        Seeds of the members; those of `estimator` are replaced.
+    n_jobs : int or None, default=None
+        Members that are fitted at the same time, by joblib.
+
+    Attributes
+    ----------
+    estimators_ : list of classifiers
+    classes_ : ndarray of shape (n_classes,)
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features,)
+        Only when X has string column names.
+
+    Notes
+    -----
+    Members that reach the optimum of a convex problem are equal. Members of ZS-LP, which all start
+    at the text, differ by the order of the rows only, and not at all up to `batch_size` rows.
+    ``LinearProbeClassifier(..., init="random")`` makes them differ most.
+
+    References
+    ----------
+    .. [1] B. Lakshminarayanan, A. Pritzel, C. Blundell, "Simple and scalable predictive
+       uncertainty estimation using deep ensembles", NeurIPS 2017.
+
+    Examples
+    --------
+    >>> from skclip import DeepEnsembleClassifier, LinearProbeClassifier
+    >>> from skclip.datasets import make_clip_features
+    >>> data = make_clip_features(4, 5, random_state=0)
+    >>> probe = LinearProbeClassifier(data.prototypes, init="prototypes", max_iter=20)
+    >>> ensemble = DeepEnsembleClassifier(probe, n_members=3, random_state=0)
+    >>> ensemble.fit(data.X, data.y).sample_proba(data.X_test).shape
+    (3, 250, 5)
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit", "predict_proba"])],
+        "n_members": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(self, estimator, n_members=5, *, random_state=None, n_jobs=None):
+        self.estimator = estimator
+        self.n_members = n_members
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, sample_weight=None, **fit_params):
+        """Fit the members.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Image features.
+        y : array-like of shape (n_samples,)
+            Labels, strings or integers.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Passed to the members where it is given.
+        **fit_params
+            Other arguments of the estimator's fit, such as `groups`.
+
+        Returns
+        -------
+        self : DeepEnsembleClassifier
+
+        Raises
+        ------
+        ValueError
+            If `estimator` has no parameter `random_state`.
+        """
+        if sample_weight is not None:
+            fit_params["sample_weight"] = sample_weight
+        rng = check_random_state(self.random_state)
+        members = [self._member(rng) for _ in range(self.n_members)]
+        self.estimators_ = Parallel(n_jobs=self.n_jobs)(
+            delayed(_fit)(member, X, y, fit_params) for member in members
+        )
+        self.classes_ = self.estimators_[0].classes_
+        for name in ("n_features_in_", "feature_names_in_"):
+            vars(self).pop(name, None)
+            if hasattr(self.estimators_[0], name):
+                setattr(self, name, getattr(self.estimators_[0], name))
+        return self
+
+    def _member(self, rng):
+        """A clone with seeds of its own."""
+        member = clone(self.estimator)
+        names = sorted(
+            name for name in member.get_params() if name.split("__")[-1] == "random_state"
+        )
+        if not names:
+            raise ValueError(
+                "Members of an ensemble differ by their random_state; got "
+                f"{type(self.estimator).__name__}, which has none. Pass an estimator that does."
+            )
+        return member.set_params(**{name: int(rng.randint(2**31 - 1)) for name in names})
+
+    def sample_proba(self, X):
+        """Class probabilities of every member.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_members, n_samples, n_classes)
+        """
+        check_is_fitted(self)
+        return np.stack([member.predict_proba(X) for member in self.estimators_])
+
+    def predict_uncertainty(self, X):
+        """Uncertainty of every prediction, split by its cause.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        PredictiveUncertainty
+            Named tuple of four arrays of shape (n_samples,): confidence, entropy, aleatoric (the
+            members' average entropy) and epistemic (their disagreement), in nats.
+        """
+        parts = decompose(torch.as_tensor(proba).log() for proba in self.sample_proba(X))
+        return PredictiveUncertainty(*(part.numpy() for part in parts))
+
+    def predict_proba(self, X):
+        """Mean probability of every class over the members.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Rows sum to 1; columns in the order of ``classes_``.
+        """
+        return np.exp(self.predict_log_proba(X))
+
+    def predict_log_proba(self, X):
+        """Logarithm of :meth:`predict_proba`, accurate for tiny probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        check_is_fitted(self)
+        members = [torch.as_tensor(member.predict_log_proba(X)) for member in self.estimators_]
+        return (torch.stack(members).logsumexp(dim=0) - math.log(len(members))).numpy()
+
+    def decision_function(self, X):
+        """Predictive log-odds of every class against the rest.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples,)
+            ``log(p / (1 - p))``; of the second class only when there are two.
+        """
+        scores = log_odds(torch.as_tensor(self.predict_log_proba(X))).numpy()
+        return scores[:, 1] if len(self.classes_) == 2 else scores
+
+    def predict(self, X):
+        """Most probable class of the mean.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        log_proba = self.predict_log_proba(X)
+        return self.classes_[log_proba.argmax(axis=1)]
+
+
+def _fit(member, X, y, fit_params):
+    return member.fit(X, y, **fit_params)

@@ -1,0 +1,174 @@
+"""Sample-adaptive logit scaling, around any classifier."""
+
+import numpy as np
+import torch
+from sklearn.base import MetaEstimatorMixin, clone
+
+from skclip._core.methods.zero_shot_range import rescale_to_range
+from skclip.adapters.base import BaseAdapterClassifier
+from skclip.utils.messages import listing
+from skclip.utils.sklearn_private import HasMethods, fit_context
+
+__all__ = ["SampleAdaptiveScaling"]
+
+
+class SampleAdaptiveScaling(MetaEstimatorMixin, BaseAdapterClassifier):
+    r"""SaLS: another classifier's logits, rescaled to the range of zero-shot logits.
+
+    Sample-adaptive logit scaling (Murugesan et al. [1]_) takes the logits s of a fitted
+    classifier and the zero-shot logits :math:`z = \tau T x` of the same row, and predicts
+    with the softmax of
+
+    .. math::
+        \frac{s - \min s}{\max s - \min s} (\max z - \min z) + \min z.
+
+    It learns nothing, so that no labels are set aside, and never changes the predicted
+    class. How confident the classifier was does not matter, only how it spaces the classes.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Any classifier with predict_proba, of this package or not; a clone of it is fitted. Wrap
+        one that is already fitted in scikit-learn's FrozenEstimator.
+    prototypes : array-like of shape (n_classes, n_features), Prototypes or ClassPrompts
+        Text prototypes. The rows of an array belong to the sorted labels of `y`.
+    logit_scale : "auto" or float, default="auto"
+        Factor :math:`\tau` from cosine to zero-shot logit. "auto" takes it from the
+        prototypes' model, else 100.
+    normalize : "auto" or bool, default="auto"
+        Scale rows of X and prototypes to unit norm for the zero-shot logits; "auto" does.
+        `estimator` gets X as it is.
+    device : str, default="auto"
+        Of the zero-shot logits; "auto" is CUDA where there is a usable GPU, else the CPU.
+    verbose : int, default=0
+        Not used; here so that classifiers can be exchanged.
+
+    Attributes
+    ----------
+    estimator_ : classifier
+        The fitted clone.
+    classes_ : ndarray of shape (n_classes,)
+    coef_ : ndarray of shape (n_classes, n_features)
+        The prototypes.
+    logit_scale_ : float
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features,)
+        Only when X has string column names.
+
+    See Also
+    --------
+    ZeroShotRangeClassifier : The same range, imposed in training.
+
+    Notes
+    -----
+    Logits are the estimator's log-probabilities, which differ from them by a shift that
+    cancels. Where these come from probabilities that are exactly zero, the smallest positive
+    number stands for them. Of two classes the range is all there is: the confidence is then
+    that of zero-shot.
+
+    References
+    ----------
+    .. [1] B. Murugesan, J. Silva-Rodriguez, I. Ben Ayed, J. Dolz, "Robust calibration of large
+       vision-language adapters", ECCV 2024.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skclip import SampleAdaptiveScaling
+    >>> from skclip.datasets import make_clip_features
+    >>> data = make_clip_features(8, 5, random_state=0)
+    >>> scaled = SampleAdaptiveScaling(LogisticRegression(C=100), data.prototypes)
+    >>> scaled.fit(data.X, data.y).predict_proba(data.X_test).shape
+    (250, 5)
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit", "predict_proba"])],
+        **BaseAdapterClassifier._parameter_constraints,
+    }
+
+    def __init__(
+        self,
+        estimator,
+        prototypes=None,
+        *,
+        logit_scale="auto",
+        normalize="auto",
+        device="auto",
+        verbose=0,
+    ):
+        self.estimator = estimator
+        self.prototypes = prototypes
+        self.logit_scale = logit_scale
+        self.normalize = normalize
+        self.device = device
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, sample_weight=None, **fit_params):
+        """Fit a clone of the estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Image features.
+        y : array-like of shape (n_samples,)
+            Labels, strings or integers.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Passed to the estimator where it is given.
+        **fit_params
+            Other arguments of the estimator's fit, such as `groups`.
+
+        Returns
+        -------
+        self : SampleAdaptiveScaling
+
+        Raises
+        ------
+        PrototypeMismatchError
+            If prototypes and data disagree in classes or features.
+        ValueError
+            If `prototypes` is None, or the estimator does not know the same classes.
+        """
+        if self.prototypes is None:
+            raise ValueError(
+                "SampleAdaptiveScaling rescales to the range of zero-shot logits; got "
+                "prototypes=None. Pass an array, Prototypes or ClassPrompts."
+            )
+        task = self._prepare(X, y, sample_weight)
+        self.coef_ = task.prior_mean.cpu().numpy()
+        if sample_weight is not None:
+            fit_params["sample_weight"] = sample_weight
+        self.estimator_ = clone(self.estimator).fit(X, y, **fit_params)
+        other = np.setxor1d(self.estimator_.classes_, self.classes_)
+        if len(other):
+            raise ValueError(
+                "The estimator and the prototypes must know the same classes; got only one of "
+                f"them for {listing(other)}. Give the estimator labelled prototypes, or drop those "
+                "of classes without images."
+            )
+        return self
+
+    def _predict_rows(self, X, finish):
+        rows = self._check_rows(X)
+        # The estimator normalises, or names its columns, in its own way.
+        scores = self._logits(X)
+        out = np.empty((len(rows), len(self.classes_)), dtype=rows.dtype)
+        for where, chunk in self._chunks(rows):
+            T = torch.tensor(self.coef_, dtype=chunk.dtype, device=chunk.device)
+            reference = self.logit_scale_ * (chunk @ T.T)
+            rescaled = rescale_to_range(torch.tensor(scores[where]).to(reference), reference)
+            out[where] = finish(torch.log_softmax(rescaled, dim=1)).cpu().numpy()
+        return out
+
+    def _log_proba(self, X):
+        raise NotImplementedError("the estimator takes rows as they were given")
+
+    def _logits(self, X):
+        """(n, c) log-probabilities of the estimator, all finite."""
+        with np.errstate(divide="ignore"):
+            if hasattr(self.estimator_, "predict_log_proba"):
+                scores = np.asarray(self.estimator_.predict_log_proba(X))
+            else:
+                scores = np.log(self.estimator_.predict_proba(X))
+        return np.where(np.isneginf(scores), np.log(np.finfo(scores.dtype).tiny), scores)

@@ -1,0 +1,354 @@
+"""Tip-Adapter: a cache of the support images beside the text."""
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+
+from skclip._core.methods.tip_adapter import (
+    Cache,
+    Grid,
+    Support,
+    build_cache,
+    class_affinities,
+    select,
+    train_keys,
+)
+from skclip.adapters.base import BaseAdapterClassifier
+from skclip.adapters.groups import group_codes
+from skclip.adapters.recipe import RecipeMixin
+from skclip.utils.device import resolve_device
+from skclip.utils.random_state import torch_generator
+from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
+
+__all__ = ["TipAdapterClassifier"]
+
+_PUBLISHED_ALPHA, _PUBLISHED_BETA = 1.0, 5.5
+_PUBLISHED_LOGIT_SCALE = 100.0
+_ALPHA_WITHOUT_TEXT = 10.0
+# Relative to the centre of the prior; its widths in natural logarithms.
+_ALPHAS = tuple(10 ** (k / 4) for k in range(-8, 9))
+_BETAS = tuple(2.0**k for k in range(-3, 4))
+_WIDTH = (2.0, 1.0)
+_EPOCHS = 20
+# Of rows and their logits; the core bounds the memory of affinities.
+_BYTES_PER_CHUNK = 32 * 2**20
+_OPTIONAL_ATTRIBUTES = ("loo_log_likelihood_", "loo_results_")
+
+
+class TipAdapterClassifier(RecipeMixin, BaseAdapterClassifier):
+    r"""Tip-Adapter: a cache of the support images beside the text.
+
+    Every image of the support set is a key :math:`k_i` with its label as value. Similar keys
+    vote for their class, on top of the text (Zhang et al. [1]_):
+
+    .. math::
+        z_c(x) = \tau \langle x, t_c \rangle
+        + \alpha \sum_{i : y_i = c} a_i \exp(-\beta (1 - \langle x, k_i \rangle))
+
+    with the sample weights :math:`a_i`. Nothing is trained unless ``fine_tune=True``.
+
+    Parameters
+    ----------
+    prototypes : None, array-like of shape (n_classes, n_features), Prototypes or ClassPrompts
+        Text prototypes. None leaves the text out: the cache alone classifies.
+    alpha : "auto" or float, default="auto"
+        Weight of the cache, in logits per key of affinity 1; 0 is the zero-shot classifier.
+    beta : "auto" or float, default="auto"
+        Sharpness of the affinities. "auto" chooses each from the support set alone, by the
+        log-loss of left-out images: among 17 values of alpha from 1/100 to 100 times its
+        centre and 7 of beta from 1/8 to 8 times its own, with a weak prior around the
+        centres (standard deviations 2 and 1 of the logarithms). These are the published
+        1 and 5.5 (alpha times ``logit_scale_ / 100``; 10 without text). Where every class
+        has one image, nothing can be left out and the centres are taken.
+    fine_tune : bool, default=False
+        Train the keys: Tip-Adapter-F, by AdamW with cosine decay from their start. `alpha`
+        and `beta` are chosen before, while the keys are the images: once trained they have
+        seen every image, and leaving one out no longer says how a new one fares.
+    logit_scale : "auto" or float, default="auto"
+        Factor :math:`\tau` from cosine to logit. "auto" is the prototypes' (else 100).
+        Without prototypes it multiplies the rows before they are compared; "auto" is then 1
+        for rows of unit norm, else one over their root mean square distance from the mean.
+    normalize : "auto" or bool, default="auto"
+        Scale rows of X, prototypes and keys to unit norm; "auto" does with prototypes. For
+        other rows :math:`1 - \langle x, k \rangle` is replaced by what it is for unit rows,
+        half the squared distance :math:`\|x - k\|^2 / 2`.
+    max_iter : int or None, default=None
+        Epochs of ``fine_tune=True`` (None: 20); 0 leaves the keys as they are.
+    learning_rate : float, default=1e-3
+        First rate of AdamW.
+    batch_size : int, default=256
+        Of AdamW.
+    random_state : int, RandomState or None, default=None
+        Shuffles of AdamW.
+    device : str, default="auto"
+        "auto" is CUDA where there is a usable GPU, else the CPU.
+    verbose : int, default=0
+        Show a progress bar over epochs.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    alpha_ : float
+    beta_ : float
+    keys_ : ndarray of shape (n_keys, n_features)
+        One per image of positive weight, by class.
+    key_labels_ : ndarray of shape (n_keys,)
+        Index into ``classes_``.
+    key_weight_ : ndarray of shape (n_keys,)
+    prototypes_ : ndarray of shape (n_classes, n_features) or None
+    logit_scale_ : float
+    loo_log_likelihood_ : float
+        Mean log-likelihood of left-out images under what was chosen, in nats per unit of
+        weight. Only when something was chosen.
+    loo_results_ : dict of ndarray of shape (n_candidates,)
+        Every pair ``alpha`` and ``beta`` that was tried, with its ``log_posterior``:
+        leave-one-out log-likelihood plus log prior, in nats up to a constant. The largest
+        was chosen. Only when something was chosen.
+    n_iter_ : int
+        Epochs; 1 without training.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features,)
+        Only when X has string column names.
+
+    See Also
+    --------
+    CLIPAdapterClassifier : Adapts the features instead.
+
+    Notes
+    -----
+    An image is left out exactly and at no cost: it loses its own key. What its class keeps
+    is scaled up to the whole class, because a new image meets all K keys of its class, not
+    K - 1; without this the cache looks worse than it is when K is small.
+
+    Prediction costs O(n_keys (n_features + 1)) per row, in tiles of at most 4 MiB of
+    affinities (256 MiB on a GPU), and memory for the rows and logits of 32 MiB of rows.
+    "auto" adds 119 softmaxes of the support rows.
+
+    Tip-Adapter-F follows the published code: AdamW with eps 1e-4 and weight decay 0.01,
+    batches of 256, keys that are not scaled to unit norm again. That code keeps the epoch
+    that is best on test data and searches `alpha` and `beta` on validation data; here the
+    last epoch counts. The rate decays per epoch, not per step.
+
+    References
+    ----------
+    .. [1] R. Zhang, W. Zhang, R. Fang, P. Gao, K. Li, J. Dai, Y. Qiao, H. Li, "Tip-Adapter:
+       training-free adaption of CLIP for few-shot classification", ECCV 2022.
+
+    Examples
+    --------
+    >>> from skclip import TipAdapterClassifier
+    >>> from skclip.datasets import make_clip_features
+    >>> data = make_clip_features(8, 5, random_state=0)
+    >>> classifier = TipAdapterClassifier(data.prototypes).fit(data.X, data.y)
+    >>> bool(classifier.alpha_ > 0)
+    True
+    >>> classifier.keys_.shape == data.X.shape
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **BaseAdapterClassifier._parameter_constraints,
+        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "beta": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "fine_tune": ["boolean"],
+        **RecipeMixin._recipe_constraints,
+        "max_iter": [Interval(Integral, 0, None, closed="left"), None],
+    }
+
+    def __init__(
+        self,
+        prototypes=None,
+        *,
+        alpha="auto",
+        beta="auto",
+        fine_tune=False,
+        logit_scale="auto",
+        normalize="auto",
+        max_iter=None,
+        learning_rate=1e-3,
+        batch_size=256,
+        random_state=None,
+        device="auto",
+        verbose=0,
+    ):
+        self.prototypes = prototypes
+        self.alpha = alpha
+        self.beta = beta
+        self.fine_tune = fine_tune
+        self.logit_scale = logit_scale
+        self.normalize = normalize
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, sample_weight=None, groups=None):
+        """Make the cache; choose what is "auto"; train the keys if asked to.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Image features of the support set.
+        y : array-like of shape (n_samples,)
+            Labels, strings or integers.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; a weight of 2 is the row twice. None counts every image
+            once, whatever the number of its views.
+        groups : array-like of shape (n_samples,), default=None
+            Image of each row, where an image has several (augmented views). Its key is then
+            the mean of its rows, its weight their sum.
+
+        Returns
+        -------
+        self : TipAdapterClassifier
+
+        Raises
+        ------
+        PrototypeMismatchError
+            If prototypes and data disagree in classes or features.
+        ValueError
+            If a row of X to be normalised is zero, or a group has several labels.
+        """
+        for name in _OPTIONAL_ATTRIBUTES:
+            if hasattr(self, name):
+                delattr(self, name)
+        codes = None if groups is None else group_codes(groups, y)
+        if codes is not None and sample_weight is None:
+            sample_weight = 1.0 / np.bincount(codes)[codes]
+        task = self._prepare(X, y, sample_weight)
+        self.prototypes_ = None if task.prototypes is None else task.prototypes.cpu().numpy()
+        self._set_origin(task)
+        rows = self._scaled(task.X)
+        if codes is not None:
+            codes = torch.tensor(codes, dtype=torch.int64, device=rows.device)
+        cache, owner, own = build_cache(
+            rows,
+            task.y,
+            task.sample_weight,
+            task.n_classes,
+            groups=codes,
+            unit=self._normalize,
+        )
+        support = Support(rows, task.y, self._text_scores, task.sample_weight, owner, own)
+        self._choose(cache, support)
+        self.n_iter_ = 1
+        if self.fine_tune:
+            cache = self._train(cache, support)
+        self._store(cache)
+        return self
+
+    def _logit_scale_without_text(self, X, sample_weight):
+        if self._normalize:
+            return 1.0
+        centred = X - np.average(X, axis=0, weights=sample_weight)
+        square = np.average(np.sum(centred**2, axis=1), weights=sample_weight)
+        return float(1.0 / np.sqrt(square)) if square > 0 else 1.0
+
+    def _set_origin(self, task):
+        """Distances do not depend on it, their rounding does."""
+        self._origin = np.zeros(task.X.shape[1], task.X.cpu().numpy().dtype)
+        if task.prototypes is None and not self._normalize:
+            share = task.sample_weight / task.sample_weight.sum()
+            self._origin = (share @ task.X).cpu().numpy()
+
+    def _scaled(self, X):
+        """Rows as keys are: in units of their spread where there is no text and no norm."""
+        if self.prototypes_ is not None:
+            return X
+        origin = torch.tensor(self._origin, dtype=X.dtype, device=X.device)
+        return (X - origin) * self.logit_scale_
+
+    def _text_scores(self, X):
+        if self.prototypes_ is None:
+            return X.new_zeros(len(X), len(self.classes_))
+        T = torch.tensor(self.prototypes_, dtype=X.dtype, device=X.device)
+        return self.logit_scale_ * (X @ T.T)
+
+    def _choose(self, cache, support):
+        centre = (_ALPHA_WITHOUT_TEXT, _PUBLISHED_BETA)
+        if self.prototypes_ is not None:
+            centre = (
+                _PUBLISHED_ALPHA * self.logit_scale_ / _PUBLISHED_LOGIT_SCALE,
+                _PUBLISHED_BETA,
+            )
+        auto = [isinstance(given, str) for given in (self.alpha, self.beta)]
+        self.alpha_, self.beta_ = (
+            value if chosen else float(given)
+            for value, chosen, given in zip(centre, auto, (self.alpha, self.beta), strict=True)
+        )
+        if not any(auto):
+            return
+        grid = Grid(
+            alphas=[centre[0] * v for v in _ALPHAS] if auto[0] else [self.alpha_],
+            betas=[centre[1] * v for v in _BETAS] if auto[1] else [self.beta_],
+            centre=centre,
+            width=_WIDTH,
+        )
+        choice = select(cache, support, grid)
+        if choice is None:
+            return
+        self.alpha_, self.beta_ = choice.alpha, choice.beta
+        self.loo_log_likelihood_ = choice.log_likelihood
+        beta, alpha = np.meshgrid(grid.betas, grid.alphas, indexing="ij")
+        self.loo_results_ = {
+            "alpha": alpha.ravel(),
+            "beta": beta.ravel(),
+            "log_posterior": -choice.losses.numpy().ravel(),
+        }
+
+    def _train(self, cache, support):
+        recipe = self._recipe(
+            epochs=_EPOCHS if self.max_iter is None else self.max_iter,
+            optimizer="adamw",
+            eps=1e-4,
+            weight_decay=0.01,
+            warmup_rate=None,
+        )
+        self.n_iter_ = recipe.epochs
+        return train_keys(
+            cache,
+            support,
+            self.alpha_,
+            self.beta_,
+            recipe,
+            torch_generator(self.random_state),
+            callback=self._progress(recipe),
+        )
+
+    def _store(self, cache):
+        self.keys_ = cache.keys.cpu().numpy()
+        self._key_offsets = cache.offsets.cpu().numpy()
+        self.key_labels_ = cache.labels.cpu().numpy()
+        self.key_weight_ = cache.weight.cpu().numpy()
+
+    def _load(self, dtype, device):
+        def tensor(array, dtype=dtype):
+            return torch.tensor(array, dtype=dtype, device=device)
+
+        return Cache(
+            keys=tensor(self.keys_),
+            offsets=tensor(self._key_offsets),
+            labels=tensor(self.key_labels_, torch.int64),
+            weight=tensor(self.key_weight_),
+            n_classes=len(self.classes_),
+        )
+
+    def _chunks(self, X):
+        device = resolve_device(self.device)
+        row = X.dtype.itemsize * (X.shape[1] + len(self.classes_))
+        step = max(1, _BYTES_PER_CHUNK // row)
+        for first in range(0, len(X), step):
+            where = slice(first, first + step)
+            yield where, torch.tensor(X[where], device=device)
+
+    def _log_proba(self, X):
+        rows = self._scaled(X)
+        scores = self._text_scores(rows)
+        if self.alpha_ > 0:
+            cache = self._load(X.dtype, X.device)
+            scores += self.alpha_ * class_affinities(rows, cache, (self.beta_,))[0]
+        return torch.log_softmax(scores, dim=1)

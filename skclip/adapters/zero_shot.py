@@ -1,0 +1,104 @@
+"""CLIP's zero-shot classifier."""
+
+from skclip.adapters.linear import LinearAdapterClassifier
+from skclip.utils.sklearn_private import fit_context
+
+__all__ = ["ZeroShotClassifier"]
+
+
+class ZeroShotClassifier(LinearAdapterClassifier):
+    r"""CLIP's zero-shot classifier: the text prototypes are the weights.
+
+    .. math::
+        p(y = c \mid x) = \mathrm{softmax}_c(\tau \langle x, t_c \rangle)
+
+    with unit-norm x and t (Radford et al. [1]_). `fit` learns nothing from the images; it
+    checks the input and encodes the class names. It is the prior mean of
+    :class:`BayesAdapterClassifier`, and the baseline that any adapter has to beat.
+
+    Parameters
+    ----------
+    prototypes : array-like of shape (n_classes, n_features), Prototypes or ClassPrompts
+        Text prototypes. The rows of an array belong to the sorted labels of `y`.
+    logit_scale : "auto" or float, default="auto"
+        Factor :math:`\tau` from cosine to logit. "auto" takes it from the prototypes'
+        model, else 100.
+    normalize : "auto" or bool, default="auto"
+        Scale rows of X and prototypes to unit norm; "auto" does.
+    device : str, default="auto"
+        "auto" is CUDA where there is a usable GPU, else the CPU.
+    verbose : int, default=0
+        Not used; here so that classifiers can be exchanged.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    coef_ : ndarray of shape (n_classes, n_features)
+        The prototypes.
+    intercept_ : ndarray of shape (n_classes,)
+        Zeros.
+    logit_scale_ : float
+    temperature_ : float
+        1.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features,)
+        Only when X has string column names.
+
+    References
+    ----------
+    .. [1] A. Radford et al., "Learning transferable visual models from natural language
+       supervision", ICML 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclip import ZeroShotClassifier
+    >>> text = np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> classifier = ZeroShotClassifier(text).fit([[0.9, 0.1], [0.2, 0.8]], ["cat", "dog"])
+    >>> classifier.predict([[0.8, 0.3]])
+    array(['cat'], dtype='<U3')
+    """
+
+    _learns_from_rows = False
+
+    _parameter_constraints: dict = {**LinearAdapterClassifier._parameter_constraints}
+
+    def __init__(
+        self, prototypes=None, *, logit_scale="auto", normalize="auto", device="auto", verbose=0
+    ):
+        self.prototypes = prototypes
+        self.logit_scale = logit_scale
+        self.normalize = normalize
+        self.device = device
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, sample_weight=None):
+        """Check the input and encode the class names.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Image features; only their width is used.
+        y : array-like of shape (n_samples,)
+            Labels; only their set is used.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Not used; here so that classifiers can be exchanged.
+
+        Returns
+        -------
+        self : ZeroShotClassifier
+
+        Raises
+        ------
+        ValueError
+            If `prototypes` is None.
+        """
+        if self.prototypes is None:
+            raise ValueError(
+                "ZeroShotClassifier classifies by text prototypes; got prototypes=None. Pass an "
+                "array, Prototypes or ClassPrompts."
+            )
+        task = self._prepare(X, y, sample_weight)
+        self._store_linear(task.prior_mean)
+        return self

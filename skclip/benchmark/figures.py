@@ -1,0 +1,148 @@
+"""Figures over shots and of ranks, as SVG that follows the page's light or dark."""
+
+import io
+import re
+
+import numpy as np
+
+from skclip.benchmark.study import interval, label_of
+from skclip.utils.optional_imports import import_optional
+
+__all__ = ["curves_over_shots", "draw", "for_file", "for_page", "rank_diagram", "style_of"]
+
+# Of Okabe and Ito, without their yellow, which white swallows; None is the text's colour.
+_COLORS = (None, "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)))
+_MARKERS = "osD^vPX<>*"
+# Stand for the colours of text and paper until it is known where the figure goes.
+_INK, _PAPER = "#010203", "#fdfcfb"
+_WHERE = "skclip.benchmark.report"
+
+
+def style_of(index):
+    """Colour, dashes and marker of a method: all three differ for methods that are close."""
+    return {
+        "color": _COLORS[index % len(_COLORS)] or _INK,
+        "linestyle": _DASHES[index // len(_COLORS) % len(_DASHES)],
+        "marker": _MARKERS[index % len(_MARKERS)],
+    }
+
+
+def draw(name, fill, figsize):
+    """SVG text of a figure that ``fill(figure)`` draws; `name` makes its ids its own."""
+    matplotlib = import_optional("matplotlib", _WHERE)
+    figure_module = import_optional("matplotlib.figure", _WHERE)
+    colours = dict.fromkeys(
+        ("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "text.color"), _INK
+    )
+    settings = colours | {
+        "svg.fonttype": "none",
+        "svg.hashsalt": name,
+        "font.size": 9,
+        "font.family": "sans-serif",
+        "axes.facecolor": "none",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "figure.facecolor": _PAPER,
+        "savefig.facecolor": _PAPER,
+        "legend.frameon": False,
+    }
+    with matplotlib.rc_context(settings):
+        figure = figure_module.Figure(figsize=figsize, layout="constrained")
+        fill(figure)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :]
+    return re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+
+
+def for_page(svg, title):
+    """Inline: ink is the colour of the surrounding text, paper is that of the page."""
+    svg = svg.replace(_INK, "currentColor").replace(_PAPER, "none")
+    svg = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", svg)  # axes_1 and the like, in every figure
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+
+
+def for_file(svg):
+    """Dark on white, wherever it is shown."""
+    header = '<?xml version="1.0" encoding="utf-8"?>\n'
+    return header + svg.replace(_INK, "#1b1b1b").replace(_PAPER, "#ffffff")
+
+
+def curves_over_shots(study, metrics, backbone):
+    """Fill of a figure: a panel per metric, means over data sets with intervals over draws."""
+    settings = study.of_backbone(backbone)
+
+    def fill(figure):
+        axes = figure.subplots(1, len(metrics), squeeze=False)[0]
+        for ax, (metric, (title, factor, *_)) in zip(axes, metrics.items(), strict=True):
+            for index, method in enumerate(study.methods):
+                values = [
+                    interval(study.averages(metric, method, settings, shots))
+                    for shots in study.shots
+                ]
+                _curve(ax, study.shots, values, factor, style_of(index), label_of(method))
+            ax.set_xscale("log", base=2)
+            ax.set_xticks(study.shots, [str(shots) for shots in study.shots])
+            ax.set(xlabel="Shots per class", ylabel=title)
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right upper", fontsize="small")
+
+    return fill
+
+
+def _curve(ax, shots, values, factor, style, label):
+    mean = factor * np.array([value.mean for value in values])
+    half = factor * np.nan_to_num([value.half_width for value in values])
+    ax.plot(shots, mean, label=label, linewidth=1.3, markersize=4, **style)
+    if half.any():
+        ax.fill_between(
+            shots, mean - half, mean + half, color=style["color"], alpha=0.15, linewidth=0
+        )
+
+
+def rank_diagram(test):
+    """Fill of a figure: methods at their mean ranks, bars over those that do not differ."""
+    order = np.argsort(test.mean_ranks, kind="stable")
+    k = len(order)
+    left = order[: (k + 1) // 2]
+    right = order[(k + 1) // 2 :][::-1]
+    groups = test.groups()
+
+    def fill(figure):
+        ax = figure.subplots()
+        ax.axis("off")
+        low, high = 1.0, float(k)
+        ax.set(xlim=(low - 0.45 * k, high + 0.45 * k))
+        ax.plot([low, high], [0, 0], color=_INK, linewidth=1)
+        for rank in range(1, k + 1):
+            ax.plot([rank, rank], [0, 0.12], color=_INK, linewidth=1)
+            ax.text(rank, 0.2, str(rank), ha="center", va="bottom")
+        depth = -0.35 - 0.22 * len(groups)
+        for side, members in ((-1, left), (1, right)):
+            for i, method in enumerate(members):
+                y, x = depth - 0.42 * i, test.mean_ranks[method]
+                edge = low - 0.03 * k if side < 0 else high + 0.03 * k
+                ax.plot([x, x, edge], [0, y, y], color=_INK, linewidth=0.8)
+                text = f"{label_of(test.methods[method])}  {x:.2f}"
+                align = "right" if side < 0 else "left"
+                ax.text(edge + side * 0.01 * k, y, text, ha=align, va="center")
+        for i, group in enumerate(groups):
+            ranks = [test.mean_ranks[test.methods.index(method)] for method in group]
+            y = -0.22 - 0.22 * i
+            ends = [min(ranks) - 0.04, max(ranks) + 0.04]
+            ax.plot(ends, [y, y], color="#0072B2", linewidth=3, solid_capstyle="butt")
+        if np.isfinite(test.critical_difference):
+            end = low + min(test.critical_difference, high - low)
+            ax.plot([low, end], [0.95, 0.95], color="#0072B2", linewidth=3, solid_capstyle="butt")
+            ax.text(
+                (low + end) / 2,
+                1.03,
+                f"critical difference {test.critical_difference:.2f}",
+                ha="center",
+                va="bottom",
+            )
+        ax.set(ylim=(depth - 0.42 * max(len(left), len(right)), 1.6))
+
+    return fill

@@ -1,0 +1,168 @@
+"""Methods and calibrators by name, as a configuration file writes them."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold
+
+from skclip import adapters
+from skclip.utils.messages import listing
+
+__all__ = ["CALIBRATORS", "METHODS", "Method", "calibrate", "resolve_methods"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """An estimator by the name of its class, and its parameters.
+
+    Parameters
+    ----------
+    name : str
+        In configuration files and results.
+    estimator : str
+        Class of skclip, or "LogisticRegression".
+    parameters : mapping
+        Of its constructor. ``prototype_norm="raw"`` is the norm of the raw text embeddings.
+    recipe : str, default=None
+        A recipe of the class instead of its constructor.
+    label : str
+        What tables print.
+    """
+
+    name: str
+    estimator: str
+    parameters: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    recipe: str | None = None
+    label: str = ""
+
+    def make(self, data, seed):
+        """The unfitted estimator for a data set.
+
+        Parameters
+        ----------
+        data : FeatureDataset
+        seed : int
+
+        Returns
+        -------
+        classifier
+        """
+        cls = _class(self.estimator)
+        parameters = dict(self.parameters)
+        if parameters.get("prototype_norm") == "raw":
+            parameters["prototype_norm"] = data.text_norm
+        accepted = inspect.signature(cls).parameters
+        if "random_state" in accepted:
+            parameters.setdefault("random_state", seed)
+        if "prototypes" not in accepted:
+            return cls(**parameters)
+        if self.recipe is not None:
+            text = data.prototypes.vectors
+            return cls.from_recipe(self.recipe, text, **parameters)
+        parameters.setdefault("prototypes", data.prototypes)
+        return cls(**parameters)
+
+
+def _class(name):
+    if name == "LogisticRegression":
+        return LogisticRegression
+    cls = getattr(adapters, name, None)
+    if cls is None or not name.endswith("Classifier"):
+        known = [c for c in adapters.__all__ if c.endswith("Classifier")]
+        raise ValueError(
+            f"estimator must be LogisticRegression or a classifier of skclip; got {name!r}. They "
+            f"are {', '.join(known)}."
+        )
+    return cls
+
+
+_RAW = {"prototype_norm": "raw"}
+_METHODS = (
+    Method("zero-shot", "ZeroShotClassifier", label="Zero-shot"),
+    Method("linear-probe", "LinearProbeClassifier", label="Linear probe"),
+    Method("random-lp", "LinearProbeClassifier", {"init": "random"}, label="Linear probe, random"),
+    Method("zs-lp", "LinearProbeClassifier", {"init": "prototypes", **_RAW}, label="ZS-LP"),
+    Method("clap", "CLAPClassifier", {"solver": "sgd", **_RAW}, label="CLAP"),
+    Method("clap-optimum", "CLAPClassifier", label="CLAP, to the optimum"),
+    Method("task-res", "TaskResClassifier", label="TaskRes"),
+    Method("clip-adapter", "CLIPAdapterClassifier", label="CLIP-Adapter"),
+    Method("tip-adapter", "TipAdapterClassifier", label="Tip-Adapter"),
+    Method("tip-adapter-f", "TipAdapterClassifier", {"fine_tune": True}, label="Tip-Adapter-F"),
+    Method("cross-modal", "CrossModalClassifier", label="Cross-modal"),
+    Method("lp++", "LPPlusPlusClassifier", label="LP++"),
+    Method("gda", "GaussianDAClassifier", label="GDA"),
+    Method("proker", "ProKeRClassifier", label="ProKeR"),
+    Method("bayes-paper", "BayesAdapterClassifier", recipe="paper", label="BayesAdapter, paper"),
+    Method("bayes", "BayesAdapterClassifier", label="BayesAdapter"),
+    Method(
+        "logistic-regression",
+        "LogisticRegression",
+        {"C": 100.0, "max_iter": 1000},
+        label="LogisticRegression, C=100",
+    ),
+)
+# name -> Method, in the order of the literature's tables.
+METHODS = MappingProxyType({method.name: method for method in _METHODS})
+
+CALIBRATORS = ("none", "temperature")
+
+
+def resolve_methods(given):
+    """Methods from names, Method objects and tables with the fields of one.
+
+    A table gives "name" and either a known name as "base", whose parameters it changes, or
+    "estimator".
+    """
+    methods = [_resolve(entry) for entry in given]
+    names = [method.name for method in methods]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"Every method needs a name of its own; got {listing(repeated)} twice.")
+    return methods
+
+
+def _resolve(entry):
+    if isinstance(entry, Method):
+        return entry
+    if isinstance(entry, str):
+        if entry not in METHODS:
+            raise ValueError(f"methods must be among {', '.join(METHODS)}; got {entry!r}.")
+        return METHODS[entry]
+    table = dict(entry)
+    unknown = sorted(set(table) - {"name", "base", "estimator", "parameters", "recipe", "label"})
+    if unknown or "name" not in table:
+        raise ValueError(
+            "A method is a name, or a table with name, base or estimator, parameters, recipe and "
+            f"label; got {dict(entry)!r}."
+        )
+    base = _resolve(table["base"]) if "base" in table else None
+    parameters = {**(base.parameters if base else {}), **table.get("parameters", {})}
+    method = Method(
+        name=table["name"],
+        estimator=table.get("estimator", base.estimator if base else ""),
+        parameters=parameters,
+        recipe=table.get("recipe", base.recipe if base else None),
+        label=table.get("label", table["name"]),
+    )
+    _class(method.estimator)
+    return method
+
+
+def calibrate(name, classifier, support):
+    """The fitted classifier, calibrated on the validation rows of its support."""
+    if name == "none":
+        return classifier
+    if len(support.y_val) == 0:
+        raise ValueError("temperature scaling needs validation rows; got none in this draw.")
+    # Frozen: folds only say which rows are predicted together. A number of folds, or an object
+    # that has one, would ask for as many rows of every class.
+    folds = list(KFold(2).split(support.X_val))
+    scaled = CalibratedClassifierCV(
+        FrozenEstimator(classifier), method="temperature", cv=folds, ensemble=False
+    )
+    return scaled.fit(support.X_val, support.y_val)

@@ -1,0 +1,102 @@
+"""A study of a user's own images: what to hold out, which methods and shots."""
+
+from pathlib import Path
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from skclip.benchmark.feature_data import load_feature_dataset
+from skclip.datasets import ImageDataset, ImageList, load_image_csv, load_image_folder
+from skclip.exceptions import DatasetError
+from skclip.utils.messages import listing
+
+__all__ = ["OWN_METHODS", "hold_out", "study_of"]
+
+# One of each family, none of which takes long.
+OWN_METHODS = ("zero-shot", "clap-optimum", "tip-adapter", "gda", "proker", "bayes")
+_MOST_SHOTS = 16
+
+
+def hold_out(dataset, *, share=0.5, random_state=0):
+    """The same images with a share of each class as split "test", if there is none.
+
+    Parameters
+    ----------
+    dataset : skclip.datasets.ImageDataset
+    share : float, default=0.5
+        Of every class's training images, a fraction in (0, 1); at least one stays on each side.
+    random_state : int, default=0
+
+    Returns
+    -------
+    ImageDataset
+        `dataset` itself where it has a test split.
+
+    Raises
+    ------
+    DatasetError
+        If a class has fewer than two images.
+    """
+    if "test" in dataset.splits:
+        return dataset
+    train = dataset.splits["train"]
+    rng = check_random_state(random_state)
+    tested = np.zeros(len(train), dtype=bool)
+    few = []
+    for label in np.unique(train.labels):
+        rows = np.flatnonzero(train.labels == label)
+        if len(rows) < 2:
+            few.append(dataset.class_names[int(label)])
+            continue
+        count = min(max(1, round(share * len(rows))), len(rows) - 1)
+        tested[rng.permutation(rows)[:count]] = True
+    if few:
+        raise DatasetError(
+            "Every class needs at least two images, one to fit and one to test; got one of "
+            f"{listing(few)} in {dataset.name}. Add images, or a folder named test."
+        )
+    splits = {
+        **dataset.splits,
+        "train": ImageList(train.paths[~tested], train.labels[~tested]),
+        "test": ImageList(train.paths[tested], train.labels[tested]),
+    }
+    return ImageDataset(dataset.name, dataset.class_names, splits, dataset.template_set)
+
+
+def study_of(source, *, model=None, pretrained=None, templates=None):
+    """Arguments for :func:`run` that compare adapters on somebody's own data.
+
+    Parameters
+    ----------
+    source : path-like
+        A folder with one folder of images per class (perhaps within train and test), a CSV
+        file of paths and labels, or features, as :func:`load_feature_dataset` reads them.
+    model, pretrained, templates : default=None
+        Of the CLIP model and its prompts, for images.
+
+    Returns
+    -------
+    dict
+        With datasets, methods, and shots: powers of two up to 16 and up to half the images of a
+        typical class, so that draws differ.
+    """
+    source = Path(source).expanduser()
+    if source.suffix == ".npz" or (source.is_dir() and any(source.glob("*.npy"))):
+        labels = load_feature_dataset(source).labels.get("train", np.array([], dtype=int))
+        table = {"features": str(source)}
+    else:
+        load = load_image_csv if source.suffix.lower() == ".csv" else load_image_folder
+        if pretrained is None:
+            raise ValueError(
+                "Images need a CLIP model; got no pretrained weights. Name them, for instance "
+                "model ViT-B-32 and pretrained openai."
+            )
+        dataset = hold_out(load(source))
+        labels = dataset.train.labels
+        table = {"dataset": dataset, "model": model, "pretrained": pretrained}
+        if templates is not None:
+            table["templates"] = templates
+    _, counts = np.unique(labels, return_counts=True)
+    most = max(1, min(_MOST_SHOTS, np.median(counts) / 2)) if len(counts) else 1
+    shots = [2**k for k in range(5) if 2**k <= most]
+    return {"datasets": [table], "methods": OWN_METHODS, "shots": tuple(shots)}

@@ -1,0 +1,166 @@
+"""A folder of results as tables, figures and one page."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+from skclip.benchmark.diagrams import (
+    FEWEST,
+    pooled_predictions,
+    reliability_diagrams,
+    reliability_size,
+    risk_coverage_curves,
+)
+from skclip.benchmark.figures import curves_over_shots, draw, for_file, for_page, rank_diagram
+from skclip.benchmark.page import Section, page
+from skclip.benchmark.ranks import rank_methods
+from skclip.benchmark.recommendation import recommend
+from skclip.benchmark.study import Study
+from skclip.benchmark.table_formats import FORMATS
+from skclip.benchmark.tables import SHOWN, study_tables
+
+__all__ = ["report"]
+
+_SUFFIX = {"latex": "tex"}
+_IN_FIGURE = ("accuracy", "ece", "nll")
+
+
+def report(results, out=None, *, formats=("rst", "csv", "latex", "html")):
+    """Write the tables and figures of a study, and one HTML page with all of them.
+
+    Parameters
+    ----------
+    results : path-like
+        Folder that :func:`run` wrote.
+    out : path-like, default=None
+        Folder to write into; ``report`` in `results` when None.
+    formats : sequence of {"rst", "csv", "latex", "html"}, default=all of them
+        Files are ``tables/<name>.rst``, ``.csv``, ``.tex`` and ``index.html``; figures are
+        ``figures/<name>.svg`` always.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no results.
+    ValueError
+        If a format is unknown, or every fit failed.
+
+    Notes
+    -----
+    Numbers are those of the rows; nothing is fitted or measured again. Reliability diagrams and
+    risk-coverage curves need the stored predictions and are left out without them. The page
+    holds its style and figures, so that it can be sent as one file.
+
+    See Also
+    --------
+    recommend : The short answer.
+    """
+    known = (*FORMATS, "html")
+    unknown = [name for name in formats if name not in known]
+    if unknown:
+        raise ValueError(f"formats must be among {', '.join(known)}; got {unknown}.")
+    results = Path(results).expanduser()
+    out = results / "report" if out is None else Path(out).expanduser()
+    study = Study(results)
+    tables = study_tables(study)
+    for name in formats:
+        if name != "html":
+            for table in tables:
+                _write(
+                    out / "tables" / f"{table.name}.{_SUFFIX.get(name, name)}", FORMATS[name](table)
+                )
+    figures = list(_figures(study))
+    for name, svg, _ in figures:
+        _write(out / "figures" / f"{name}.svg", for_file(svg))
+    if "html" in formats:
+        _write(out / "index.html", _page(study, tables, figures))
+    return out
+
+
+def _figures(study):
+    """(name, SVG, caption) of everything that can be drawn."""
+    height = max(3.2, 0.2 * len(study.methods))
+    for backbone in study.backbones:
+        settings = study.of_backbone(backbone)
+        if not settings:
+            continue
+        end = _slug(backbone) if len(study.backbones) > 1 else ""
+        of = f" {backbone}." if end else ""
+        if len(study.shots) > 1:
+            metrics = {metric: SHOWN[metric] for metric in _IN_FIGURE}
+            fill = curves_over_shots(study, metrics, backbone)
+            caption = (
+                f"Means over {len(settings)} data sets; bands are 95 % intervals over draws.{of}"
+            )
+            yield _drawn(f"over_shots{end}", fill, (11.5, height), caption)
+        shots = study.shots[-1]
+        pooled = pooled_predictions(study, settings, shots)
+        if pooled:
+            caption = f"All test rows of all draws and data sets, {shots} shots.{of}"
+            fill = risk_coverage_curves(study, pooled)
+            yield _drawn(f"risk_coverage{end}", fill, (7.5, height + 0.4), caption)
+            fill = reliability_diagrams(study, pooled)
+            caption += f" Points of bins with at least {FEWEST} predictions."
+            yield _drawn(f"reliability{end}", fill, reliability_size(pooled), caption)
+    for metric in ("accuracy", "ece", "nll"):
+        test = rank_methods(study, metric, SHOWN[metric][3])
+        if test is not None and len(test.methods) > 2:
+            caption = (
+                f"{SHOWN[metric][0].split(',')[0]}: mean ranks over {test.n_datasets} data sets. "
+                "A bar joins methods that do not differ significantly."
+            )
+            size = (8.5, 1.3 + 0.17 * len(test.methods) + 0.09 * len(test.groups()))
+            yield _drawn(f"ranks_{metric}", rank_diagram(test), size, caption)
+
+
+def _drawn(name, fill, size, caption):
+    return name, draw(name, fill, size), caption
+
+
+def _page(study, tables, figures):
+    def of(*starts):
+        return [
+            (for_page(svg, caption), caption) for n, svg, caption in figures if n.startswith(starts)
+        ]
+
+    def named(*starts):
+        return [table for table in tables if table.name.startswith(starts)]
+
+    sections = [
+        Section("Recommendation", recommend(study.folder).text()),
+        Section("Over shots", figures=of("over_shots"), tables=named(*SHOWN)),
+        Section(
+            "What may be accepted",
+            figures=of("risk_coverage", "reliability"),
+            tables=named("sample_coverage", "class_coverage"),
+        ),
+        Section("Domain generalisation", tables=named("shifts")),
+        Section("Mean ranks", figures=of("ranks"), tables=named("mean_ranks")),
+        Section("Cost", tables=named("fit_seconds")),
+        Section("Failures", tables=named("failures")),
+    ]
+    sections = [s for s in sections if s.text or s.figures or s.tables]
+    count = f"{len(study.rows)} fits"
+    if study.failed:
+        count += f", {len(study.failed)} more failed"
+    subtitle = (
+        f"{count}: {len(study.datasets)} data sets, {len(study.methods)} methods, "
+        f"{'/'.join(map(str, study.shots))} shots per class. Written by skclip "
+        f"{version('skclip')}."
+    )
+    return page(f"Results: {', '.join(study.datasets)}", subtitle, sections)
+
+
+def _slug(backbone):
+    return "_" + "".join(c if c.isalnum() else "-" for c in backbone)
+
+
+def _write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

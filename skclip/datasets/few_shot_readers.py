@@ -1,0 +1,269 @@
+"""Reading the few-shot data sets from their published layouts, and checking what is found."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from skclip.datasets.few_shot_registry import FEW_SHOT_DATASETS, FewShotSpec
+from skclip.datasets.image_dataset import ImageDataset, ImageList
+from skclip.exceptions import DatasetError
+from skclip.utils.messages import listing
+
+__all__ = ["load_few_shot_dataset"]
+
+
+def load_few_shot_dataset(name, root, *, underscores=False, check=True):
+    """Read one of the data sets of the few-shot literature from its published layout.
+
+    Parameters
+    ----------
+    name : str or FewShotSpec
+        One of ``FEW_SHOT_DATASETS``, or a spec of the same kind.
+    root : path-like
+        The folder that holds the data set's own folder.
+    underscores : bool, default=False
+        Keep underscores in class names instead of making them spaces.
+    check : bool, default=True
+        Check the numbers of classes and images against the published ones, and that every
+        image exists.
+
+    Returns
+    -------
+    ImageDataset
+        Labels are those of the split files, class names renamed as in the literature.
+
+    Raises
+    ------
+    DatasetError
+        If a file or folder is missing, cannot be parsed, names an image twice, or the
+        numbers differ; the message says what to put where.
+
+    Notes
+    -----
+    Nothing is downloaded: most of these data sets ask for a licence to be accepted or move
+    their addresses. The errors name the page with instructions.
+    """
+    spec = name if isinstance(name, FewShotSpec) else _spec_of(name)
+    folder = Path(root).expanduser() / spec.folder
+    if not folder.is_dir():
+        raise DatasetError(
+            f"{spec.name} must lie in the folder {spec.folder!r} of the root; got no {folder}. "
+            f"{_remedy(spec)}"
+        )
+    names, splits = _LAYOUTS[spec.layout](spec, folder)
+    if check:
+        for split, images in splits.items():
+            _check_split(spec, split, images)
+        _check_apart(spec, splits)
+    if check and len(names) != spec.n_classes:
+        raise DatasetError(
+            f"{spec.name} must have {spec.n_classes} classes; got {len(names)}. {_remedy(spec)}"
+        )
+    named = {
+        label: _prompt_name(spec.renames.get(name, name), underscores)
+        for label, name in sorted(names.items())
+    }
+    return ImageDataset(spec.name, named, splits, spec.template_set)
+
+
+def _spec_of(name):
+    try:
+        return FEW_SHOT_DATASETS[name]
+    except KeyError:
+        raise DatasetError(
+            f"The few-shot data sets are {', '.join(FEW_SHOT_DATASETS)}; got {name!r}. For a "
+            "folder of your own use load_image_folder or load_image_csv."
+        ) from None
+
+
+def _prompt_name(name, underscores):
+    return name if underscores else name.replace("_", " ")
+
+
+def _remedy(spec):
+    return f"How to get and place its files: {spec.source}"
+
+
+# -- layouts: (spec, folder) -> {label: name}, {split: ImageList} ----------------------
+
+
+def _read_split_file(spec, folder):
+    """``{"train": [[path, label, class name], ...], "val": ..., "test": ...}``."""
+    path = folder / spec.split_file
+    content = _parse_json(spec, path)
+    missing = {"train", "val", "test"} - set(content if isinstance(content, dict) else ())
+    if missing:
+        raise DatasetError(
+            f"{path} must be a JSON object of train, val and test lists; got none for "
+            f"{listing(sorted(missing))}. {_remedy(spec)}"
+        )
+    names, splits = {}, {}
+    for split in ("train", "val", "test"):
+        rows = [_split_row(spec, path, split, row) for row in content[split]]
+        for _, label, name in rows:
+            if names.setdefault(label, name) != name:
+                raise DatasetError(
+                    f"A label must have one class name; got {names[label]!r} and {name!r} for "
+                    f"label {label} in {path}. {_remedy(spec)}"
+                )
+        splits[split] = ImageList.of([(folder / spec.images / row[0], row[1]) for row in rows])
+    return names, splits
+
+
+def _parse_json(spec, path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DatasetError(
+            f"{spec.name} needs the split file {path.name} in {path.parent}; got none. "
+            f"{_remedy(spec)}"
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DatasetError(
+            f"{path} must be JSON; got {error}. The download may be incomplete: get it again. "
+            f"{_remedy(spec)}"
+        ) from error
+
+
+def _split_row(spec, path, split, row):
+    try:
+        image, label, name = row
+        return str(image), int(label), str(name)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(
+            f"Rows of {path} must be [path, label, class name]; got {row!r} in {split!r}. "
+            f"{_remedy(spec)}"
+        ) from error
+
+
+def _read_aircraft(spec, folder):
+    """Classes in ``variants.txt``; ``images_variant_<split>.txt`` has "<image> <class>" lines."""
+    classes = [line.strip() for line in _lines(spec, folder / "variants.txt")]
+    label_of = {name: label for label, name in enumerate(classes)}
+    splits = {}
+    for split in ("train", "val", "test"):
+        path, rows = folder / f"images_variant_{split}.txt", []
+        for line in _lines(spec, path):
+            image, _, name = line.strip().partition(" ")
+            if name not in label_of:
+                raise DatasetError(
+                    f"Lines of {path} must be an image and a variant of variants.txt; got "
+                    f"{line.strip()!r}. {_remedy(spec)}"
+                )
+            rows.append((folder / spec.images / f"{image}.jpg", label_of[name]))
+        splits[split] = ImageList.of(rows)
+    return dict(enumerate(classes)), splits
+
+
+def _read_imagenet(spec, folder):
+    """``images/train`` and ``images/val`` with a folder per class; val is the test split."""
+    names = _imagenet_names(spec, folder)
+    parts = {"train": "train", "test": "val"}
+    splits, labels = {}, {}
+    for split, part in parts.items():
+        labels, splits[split] = _class_folders(spec, folder / spec.images / part, names)
+    return labels, splits
+
+
+def _read_imagenet_folders(spec, folder):
+    """A folder per class, named as ImageNet's; labels are positions among ImageNet's classes."""
+    names = _imagenet_names(spec, folder)
+    labels, images = _class_folders(spec, folder / spec.images, names)
+    return labels, {"test": images}
+
+
+def _read_imagenet_numbers(spec, folder):
+    """Folders 0 to 999, positions in ``classnames.txt``."""
+    names = list(_imagenet_names(spec, folder).values())
+    rows = []
+    for label in range(len(names)):
+        rows += [(path, label) for path in _files(spec, folder / spec.images / str(label))]
+    return dict(enumerate(names)), {"test": ImageList.of(rows)}
+
+
+_LAYOUTS = {
+    "split-file": _read_split_file,
+    "aircraft": _read_aircraft,
+    "imagenet": _read_imagenet,
+    "imagenet-folders": _read_imagenet_folders,
+    "imagenet-numbers": _read_imagenet_numbers,
+}
+
+
+def _imagenet_names(spec, folder):
+    """Folder name -> class name, in the order of ``classnames.txt``."""
+    lines = (line.strip().partition(" ") for line in _lines(spec, folder / "classnames.txt"))
+    return {synset: name for synset, _, name in lines}
+
+
+def _class_folders(spec, folder, names):
+    """Labels are positions among ImageNet's sorted folder names, also where most are absent."""
+    position = {synset: label for label, synset in enumerate(sorted(names))}
+    rows, labels = [], {}
+    for child in sorted(path for path in _children(spec, folder) if path.is_dir()):
+        if child.name not in position:
+            raise DatasetError(
+                f"Folders in {folder} must be in classnames.txt; got {child.name!r}. "
+                f"{_remedy(spec)}"
+            )
+        labels[position[child.name]] = names[child.name]
+        rows += [(path, position[child.name]) for path in _files(spec, child)]
+    return labels, ImageList.of(rows)
+
+
+def _lines(spec, path):
+    try:
+        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except FileNotFoundError as error:
+        raise DatasetError(
+            f"{spec.name} needs the file {path.name} in {path.parent}; got none. {_remedy(spec)}"
+        ) from error
+
+
+def _children(spec, folder):
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DatasetError(
+            f"{spec.name} needs the folder {folder}; got none. {_remedy(spec)}"
+        ) from error
+
+
+def _files(spec, folder):
+    """Files that are not hidden, sorted."""
+    return [p for p in _children(spec, folder) if p.is_file() and not p.name.startswith(".")]
+
+
+# -- checks -----------------------------------------------------------------------------
+
+
+def _check_split(spec, split, images):
+    expected = spec.counts.get(split)
+    if expected is not None and len(images) != expected:
+        raise DatasetError(
+            f"{spec.name} must have {expected} {split} images; got {len(images)}. Get the missing "
+            f"files, or pass check=False to take what is there. {_remedy(spec)}"
+        )
+    repeated = [path for path, count in Counter(images.paths).items() if count > 1]
+    if repeated:
+        raise DatasetError(
+            f"An image must occur once in the {split} split of {spec.name}; got "
+            f"{listing(repeated)} more than once. Get the split file again. {_remedy(spec)}"
+        )
+    missing = [path for path in images.paths if not Path(path).is_file()]
+    if missing:
+        raise DatasetError(
+            f"Every image that {spec.name} names must exist; got no file {listing(missing)} "
+            f"({split}). Unpack the images again. {_remedy(spec)}"
+        )
+
+
+def _check_apart(spec, splits):
+    names = list(splits)
+    for first, second in [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]:
+        both = sorted(set(splits[first].paths) & set(splits[second].paths))
+        if both:
+            raise DatasetError(
+                f"The splits of {spec.name} must be disjoint; got {listing(both)} in both "
+                f"{first} and {second}. Get the split file again. {_remedy(spec)}"
+            )

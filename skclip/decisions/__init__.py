@@ -1,0 +1,7 @@
+"""What acts on the probabilities of a fitted classifier."""
+
+from skclip.decisions.outliers import ood_score
+from skclip.decisions.selective import SelectiveClassifier
+from skclip.decisions.unseen import check_unseen
+
+__all__ = ["SelectiveClassifier", "check_unseen", "ood_score"]

@@ -1,0 +1,539 @@
+"""A classifier that abstains where it is not sure enough."""
+
+import warnings
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import ShuffleSplit
+from sklearn.utils import Bunch, assert_all_finite, get_tags, indexable
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+
+from skclip.decisions.drift import DriftMixin
+from skclip.decisions.risk_control import (
+    certify,
+    coverage_threshold,
+    fewest_rows,
+    rows_for_certificate,
+)
+from skclip.decisions.unseen import check_unseen
+from skclip.exceptions import GuaranteeWarning
+from skclip.utils.labels import check_labels
+from skclip.utils.sklearn_private import (
+    HasMethods,
+    Interval,
+    check_method_params,
+    check_sample_weight,
+    fit_context,
+    safe_indexing,
+)
+
+__all__ = ["SelectiveClassifier", "SelectiveScore"]
+
+_GOALS = ("threshold", "target_risk", "coverage")
+
+
+class SelectiveScore(NamedTuple):
+    """What a selective classifier did on labelled rows.
+
+    Parameters
+    ----------
+    risk : float
+        Share of wrong predictions among the accepted rows; nan where none is accepted.
+    coverage : float
+        Share of rows that are accepted.
+    n_accepted : int
+        Number of accepted rows.
+    n_wrong : int
+        Number of wrong predictions among them.
+    """
+
+    risk: float
+    coverage: float
+    n_accepted: int
+    n_wrong: int
+
+
+def _delegates(name):
+    """Available where the wrapped estimator has the method."""
+
+    def has(self):
+        getattr(getattr(self, "estimator_", self.estimator), name)
+        return True
+
+    return available_if(has)
+
+
+class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    r"""A classifier that abstains where its largest probability is below a threshold.
+
+    It accepts the rows with :math:`\kappa(x) = \max_c p(c \mid x) \ge t` and abstains on the
+    others. The threshold t is given, or chosen on calibration rows that the estimator was not
+    fitted on: for a share of accepted rows, or so that the share of wrong predictions
+    among the accepted rows stays below a target, with a guarantee.
+
+    **What is guaranteed** with `target_risk` r and `confidence_level` 1 - delta: if the
+    calibration rows and new rows are independent draws of one distribution, then
+
+    .. math::
+        P\bigl(P(\hat y \ne y \mid \kappa(x) \ge t) \le r\bigr) \ge 1 - \delta ,
+
+    the inner probability over a new row and the outer one over the calibration rows: at most
+    a share delta of all calibration sets gives a threshold whose accepted rows are wrong
+    more often than r. It needs no calibrated probabilities, no model of the errors and no large
+    sample, and says nothing about single classes, single rows, or data that have
+    changed (:meth:`check_drift`). Abstaining on everything keeps the promise: this is what
+    happens, with a warning, where the rows are too few. **With** `coverage` q a
+    new row is accepted with probability q or more, calibration rows included in the
+    randomness.
+
+    Parameters
+    ----------
+    estimator : classifier with predict_proba
+        Fitted on one part of the rows and calibrated on the other. A
+        :class:`~sklearn.frozen.FrozenEstimator` of a fitted classifier is not fitted again: all
+        rows calibrate it, and none of them should have been used to fit it.
+    threshold : float in [0, 1], default=None
+        Accept from this confidence on. The estimator is fitted on all rows; there is no
+        calibration. One of `threshold`, `target_risk` and `coverage` must be given.
+    target_risk : float in (0, 1), default=None
+        Largest tolerable share of wrong predictions among the accepted rows.
+    coverage : float in (0, 1], default=None
+        Share of rows to accept.
+    confidence_level : float in (0, 1), default=0.95
+        Probability with which `target_risk` is kept.
+    calibration_size : float in (0, 1) or int, default=0.5
+        Share or number of the rows that calibrate, drawn at random and not stratified, so that
+        they are a sample of what is to come. Without effect with a frozen estimator or a
+        given threshold.
+    abstain_label : "auto" or label, default="auto"
+        What :meth:`predict` returns in place of a class. "auto" is ``"abstain"`` for
+        string labels and -1 for numbers; it must not be a class. A label of
+        another type than the classes makes :meth:`predict` return objects.
+    random_state : int, RandomState or None, default=None
+        Draws the calibration rows.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Classes of the estimator, without the label of abstention.
+    estimator_ : classifier
+        The fitted estimator.
+    threshold_ : float
+        Rows with at least this confidence are accepted; infinite where nothing is.
+    abstain_label_ : label
+    n_calibration_ : int
+        Number of calibration rows; 0 with a given threshold.
+    calibration_score_ : SelectiveScore
+        Risk and coverage on the calibration rows, on which the threshold was chosen; only
+        after calibration. It is optimistic; use :meth:`selective_score` on other rows.
+    calibration_confidence_ : ndarray of shape (n_calibration,)
+        Confidences of the calibration rows, increasing; only after calibration.
+    n_features_in_ : int
+        Only where the estimator has it.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Only where the estimator has it.
+
+    See Also
+    --------
+    skclip.metrics.RiskCoverageDisplay : Risk at every coverage, without a guarantee.
+
+    Notes
+    -----
+    The threshold for a risk comes from Learn-then-Test [1]_ with exact binomial tests in a
+    fixed sequence, from strict to loose: the calibration rows in order of confidence, one
+    more at a time, as long as the errors among them reject a risk above the target at
+    level delta. It needs :math:`\log \delta / \log(1 - r)` rows at least: 59, 149 and 299
+    for 5, 2 and 1 % at a confidence level of 0.95. Rows with equal confidence are accepted
+    together. Selective guarantees of this kind are due to [2]_, whose bound pays for its
+    binary search with a smaller coverage.
+
+    Choosing among several selective classifiers on the calibration rows (a grid search
+    over `target_risk`, say) voids the guarantee of the chosen one; choosing the
+    parameters of the estimator before calibration does not. Sample weights go to the
+    estimator; calibration counts rows. Rows that are views of one image are not
+    independent: calibrate with one view of each.
+
+    References
+    ----------
+    .. [1] A. N. Angelopoulos, S. Bates, E. J. Candes, M. I. Jordan, L. Lei, "Learn then test:
+       calibrating predictive algorithms to achieve risk control", Annals of Applied
+       Statistics, 2025.
+    .. [2] Y. Geifman, R. El-Yaniv, "Selective classification for deep neural networks",
+       NeurIPS 2017.
+
+    Examples
+    --------
+    >>> from sklearn.frozen import FrozenEstimator
+    >>> from skclip import BayesAdapterClassifier, SelectiveClassifier
+    >>> from skclip.datasets import make_clip_features
+    >>> data = make_clip_features(8, 10, n_test_per_class=100, random_state=0)
+    >>> classifier = BayesAdapterClassifier(data.prototypes).fit(data.X, data.y)
+    >>> selective = SelectiveClassifier(FrozenEstimator(classifier), target_risk=0.05)
+    >>> selective = selective.fit(data.X_test[::2], data.y_test[::2])
+    >>> risk, coverage, *_ = selective.selective_score(data.X_test[1::2], data.y_test[1::2])
+    >>> bool(risk <= 0.05), bool(0.5 < coverage < 1)
+    (True, True)
+    >>> selective.predict(data.X_test[15:24])
+    array([-1,  0,  0,  0,  0,  0,  0,  0, -1])
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit"])],
+        "threshold": [Interval(Real, 0, 1, closed="both"), None],
+        "target_risk": [Interval(Real, 0, 1, closed="neither"), None],
+        "coverage": [Interval(Real, 0, 1, closed="right"), None],
+        "confidence_level": [Interval(Real, 0, 1, closed="neither")],
+        "calibration_size": [
+            Interval(Real, 0, 1, closed="neither"),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "abstain_label": "no_validation",
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimator,
+        *,
+        threshold=None,
+        target_risk=None,
+        coverage=None,
+        confidence_level=0.95,
+        calibration_size=0.5,
+        abstain_label="auto",
+        random_state=None,
+    ):
+        self.estimator = estimator
+        self.threshold = threshold
+        self.target_risk = target_risk
+        self.coverage = coverage
+        self.confidence_level = confidence_level
+        self.calibration_size = calibration_size
+        self.abstain_label = abstain_label
+        self.random_state = random_state
+
+    # -- fitting --------------------------------------------------------------------
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, **fit_params):
+        """Fit the estimator, and choose the threshold on the calibration rows.
+
+        Parameters
+        ----------
+        X : array-like or list of n_samples inputs
+            What the estimator takes: features, or paths for a pipeline that reads images.
+        y : array-like of shape (n_samples,)
+            True labels.
+        **fit_params : dict
+            Passed to the estimator's `fit`, cut to its rows; routed where metadata
+            routing is enabled.
+
+        Returns
+        -------
+        self : SelectiveClassifier
+
+        Raises
+        ------
+        ValueError
+            If not exactly one of `threshold`, `target_risk` and `coverage` is given, the
+            estimator has no `predict_proba`, or the label of abstention is a class.
+
+        Warns
+        -----
+        GuaranteeWarning
+            If no threshold is certified to keep `target_risk`: everything is rejected. The
+            message says about how many calibration rows would be needed. Also if a frozen
+            classifier of this package was fitted on the rows (:func:`skclip.check_unseen`).
+        """
+        self._check_goal()
+        self._forget()
+        X, y = indexable(X, y)
+        y = column_or_1d(y, warn=True)
+        assert_all_finite(y, input_name="y")
+        check_labels(y)
+        fit_params = self._route(fit_params)
+        if self.threshold is not None:
+            self._fit_estimator(X, y, fit_params)
+            self.threshold_, self.n_calibration_ = float(self.threshold), 0
+            return self
+        if isinstance(self.estimator, FrozenEstimator):
+            self._fit_estimator(X, y, fit_params)
+            self._check_unseen(X)
+        else:
+            train, calibration = self._split(X)
+            kept = check_method_params(X, fit_params, indices=train)
+            self._fit_estimator(safe_indexing(X, train), y[train], kept)
+            X, y = safe_indexing(X, calibration), y[calibration]
+        self._calibrate(X, y)
+        return self
+
+    def _check_goal(self):
+        given = [name for name in _GOALS if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "Exactly one of threshold, target_risk and coverage must be given; got "
+                f"{' and '.join(given) or 'none'}. target_risk=0.05 lets at most 5 % of the "
+                "accepted predictions be wrong."
+            )
+
+    def _forget(self):
+        for name in ("calibration_score_", "calibration_confidence_"):
+            if hasattr(self, name):
+                delattr(self, name)
+
+    def _route(self, fit_params):
+        if get_config()["enable_metadata_routing"]:
+            return process_routing(self, "fit", **fit_params).estimator.fit
+        return Bunch(**{name: v for name, v in fit_params.items() if v is not None})
+
+    def _split(self, X):
+        split = ShuffleSplit(1, test_size=self.calibration_size, random_state=self.random_state)
+        return next(split.split(X))
+
+    def _fit_estimator(self, X, y, fit_params):
+        if not hasattr(self.estimator, "predict_proba"):
+            raise ValueError(
+                "estimator must have predict_proba; got "
+                f"{type(self.estimator).__name__}, which has not. Wrap it in scikit-learn's "
+                "CalibratedClassifierCV."
+            )
+        self.estimator_ = clone(self.estimator).fit(X, y, **fit_params)
+        self.classes_ = self.estimator_.classes_
+        self.abstain_label_ = self._resolve_label()
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self.estimator_, name):
+                setattr(self, name, getattr(self.estimator_, name))
+
+    def _resolve_label(self):
+        label = self.abstain_label
+        if isinstance(label, str) and label == "auto":
+            label = "abstain" if isinstance(self.classes_[0], str) else -1
+        if any(label == known for known in self.classes_.tolist()):
+            raise ValueError(
+                f"abstain_label must not be a class; got {label!r}. Pass an abstain_label "
+                "that is none."
+            )
+        return label
+
+    def _check_unseen(self, X):
+        """Warn about rows of fit where that is cheap: images are not encoded once more."""
+        if getattr(X, "ndim", 0) == 2 and np.asarray(X).dtype.kind in "fiu":
+            check_unseen(self.estimator_, X)
+
+    def _calibrate(self, X, y):
+        confidence, predicted = self._most_probable(X)
+        wrong = predicted != y
+        if self.target_risk is None:
+            self.threshold_ = coverage_threshold(confidence, self.coverage)
+        else:
+            delta = 1 - self.confidence_level
+            self.threshold_ = certify(confidence, wrong, self.target_risk, delta).threshold
+            if np.isinf(self.threshold_):
+                self._warn_uncertified(confidence, wrong, delta)
+        self.n_calibration_ = len(y)
+        accepted = confidence >= self.threshold_
+        self.calibration_score_ = _selective_score(accepted, wrong)
+        self.calibration_confidence_ = np.sort(confidence)
+
+    def _warn_uncertified(self, confidence, wrong, delta):
+        least = fewest_rows(self.target_risk, delta)
+        likely = rows_for_certificate(confidence, wrong, self.target_risk, delta)
+        if likely is None:
+            advice = (
+                "The most confident predictions are wrong more often than that, so that more rows "
+                "are not likely to help: raise target_risk, or improve the estimator."
+            )
+        else:
+            advice = (
+                f"About {max(likely, least)} rows like these would do. Pass more rows, raise "
+                "target_risk or lower confidence_level."
+            )
+        warnings.warn(
+            f"No threshold keeps a risk of {self.target_risk:g} at confidence_level="
+            f"{self.confidence_level:g}: every prediction will be an abstention. At least {least} "
+            f"calibration rows are needed, all classified rightly; got {len(wrong)}, of "
+            f"which {int(wrong.sum())} wrong. {advice}",
+            GuaranteeWarning,
+            stacklevel=3,
+        )
+
+    # -- predicting -----------------------------------------------------------------
+
+    def _most_probable(self, X):
+        """Confidence (n,) and most probable class (n,) of every row."""
+        proba = np.asarray(self.estimator_.predict_proba(X), dtype=np.float64)
+        return proba.max(axis=1), self.classes_[proba.argmax(axis=1)]
+
+    def accept(self, X):
+        """Whether each row is confident enough to be classified.
+
+        Parameters
+        ----------
+        X : array-like or list of n_samples inputs
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), bool
+        """
+        check_is_fitted(self)
+        return self._most_probable(X)[0] >= self.threshold_
+
+    def predict(self, X):
+        """Most probable class where a row is accepted, else the label of abstention.
+
+        Parameters
+        ----------
+        X : array-like or list of n_samples inputs
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Entries are in ``classes_`` or equal to ``abstain_label_``.
+        """
+        check_is_fitted(self)
+        confidence, labels = self._most_probable(X)
+        rejected = confidence < self.threshold_
+        return _with_abstentions(labels, rejected, self.abstain_label_)
+
+    @_delegates("predict_proba")
+    def predict_proba(self, X):
+        """Probability of every class, accepted or not: those of the estimator.
+
+        Parameters
+        ----------
+        X : array-like or list of n_samples inputs
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict_proba(X)
+
+    @_delegates("predict_log_proba")
+    def predict_log_proba(self, X):
+        """Logarithm of :meth:`predict_proba`, from the estimator.
+
+        Parameters
+        ----------
+        X : array-like or list of n_samples inputs
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict_log_proba(X)
+
+    @_delegates("decision_function")
+    def decision_function(self, X):
+        """Scores of the estimator.
+
+        Parameters
+        ----------
+        X : array-like or list of n_samples inputs
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples,)
+        """
+        check_is_fitted(self)
+        return self.estimator_.decision_function(X)
+
+    # -- judging --------------------------------------------------------------------
+
+    def score(self, X, y, sample_weight=None):
+        """Share of the rows that are accepted and classified rightly.
+
+        An abstention counts as not right. At a fixed `target_risk` more is better, so that
+        a grid search over the estimator's parameters looks for the largest useful coverage.
+
+        Parameters
+        ----------
+        X : array-like or list of n_samples inputs
+        y : array-like of shape (n_samples,)
+            True labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights.
+
+        Returns
+        -------
+        float
+            Fraction in [0, 1]: coverage times one minus risk.
+        """
+        accepted, wrong, weight = self._judge(X, y, sample_weight)
+        return float(np.average(accepted & ~wrong, weights=weight))
+
+    def selective_score(self, X, y, sample_weight=None):
+        """Risk and coverage on labelled rows.
+
+        Parameters
+        ----------
+        X : array-like or list of n_samples inputs
+        y : array-like of shape (n_samples,)
+            True labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; they change `risk` and `coverage`, not the counts.
+
+        Returns
+        -------
+        SelectiveScore
+            Named tuple of risk, coverage, n_accepted and n_wrong.
+        """
+        return _selective_score(*self._judge(X, y, sample_weight))
+
+    def _judge(self, X, y, sample_weight):
+        check_is_fitted(self)
+        y = column_or_1d(y)
+        confidence, predicted = self._most_probable(X)
+        check_consistent_length(y, predicted)
+        weight = check_sample_weight(sample_weight, predicted, ensure_non_negative=True)
+        return confidence >= self.threshold_, predicted != y, weight
+
+    # -- scikit-learn ---------------------------------------------------------------
+
+    def get_metadata_routing(self):
+        """Where metadata goes: to the estimator's `fit`.
+
+        Returns
+        -------
+        MetadataRouter
+        """
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        return MetadataRouter(owner=self).add(estimator=self.estimator, method_mapping=mapping)
+
+    def __sklearn_tags__(self):
+        tags, inner = super().__sklearn_tags__(), get_tags(self.estimator)
+        tags.input_tags = inner.input_tags
+        tags.classifier_tags.multi_class = inner.classifier_tags.multi_class
+        return tags
+
+
+def _selective_score(accepted, wrong, weight=None):
+    weight = np.ones(len(wrong)) if weight is None else weight
+    total, kept = weight.sum(), weight[accepted].sum()
+    return SelectiveScore(
+        risk=float(weight[accepted & wrong].sum() / kept) if kept > 0 else np.nan,
+        coverage=float(kept / total),
+        n_accepted=int(accepted.sum()),
+        n_wrong=int((accepted & wrong).sum()),
+    )
+
+
+def _with_abstentions(labels, rejected, abstain_label):
+    """Labels with abstentions put in, in a type that holds both."""
+    label = np.asarray(abstain_label)
+    both_text = labels.dtype.kind == "U" and label.dtype.kind == "U"
+    both_numbers = labels.dtype.kind in "iuf" and label.dtype.kind in "if"
+    if both_numbers and label.dtype.kind == "i":
+        label = label.astype(np.min_scalar_type(abstain_label))
+    dtype = np.result_type(labels, label) if both_text or both_numbers else object
+    out = labels.astype(dtype)
+    out[rejected] = abstain_label
+    return out

@@ -1,0 +1,258 @@
+"""Coverage of what a classifier may be relied upon, against the confidence asked for."""
+
+import numpy as np
+
+from skclip.metrics.plotting import axes_and_style, count_curves, draw_legend, predict_for_display
+from skclip.metrics.reliability_coverage import THRESHOLDS, reliable_coverage
+
+__all__ = ["CoverageAtReliabilityDisplay"]
+
+
+class CoverageAtReliabilityDisplay:
+    """Share of the samples above each confidence, crossed out where it breaks its promise.
+
+    At a threshold t the predictions of confidence at least t are selected. Where their accuracy
+    is at least t, a filled mark shows how many they are; elsewhere there is a cross, and
+    the curve to it is dotted. Make one with :meth:`from_estimator` or
+    :meth:`from_predictions`. The display stores computed arrays only, never the data or the
+    estimator, and its :meth:`plot` may be called again, also on axes that already hold
+    another display.
+
+    Parameters
+    ----------
+    thresholds : ndarray of shape (n_thresholds,)
+        Confidences, increasing, in [0, 1].
+    sample_coverage : ndarray of shape (n_thresholds,)
+        Selected share of all samples, in [0, 1], reliable or not.
+    class_coverage : ndarray of shape (n_thresholds,)
+        Share of the classes among the true labels of the selected, in [0, 1], reliable or
+        not.
+    accuracy : ndarray of shape (n_thresholds,)
+        Accuracy of the selected, in [0, 1]; NaN where nothing is selected.
+    reliable : ndarray of shape (n_thresholds,) of bool
+        Whether the accuracy is at least the threshold.
+    name : str, default=None
+        Name of the classifier for the legend.
+
+    Attributes
+    ----------
+    line_ : matplotlib Line2D
+        The reliable part of the curve, after :meth:`plot`.
+    crosses_ : matplotlib Line2D
+        The crosses.
+    ax_ : matplotlib Axes
+        Axes with the curve.
+    figure_ : matplotlib Figure
+        Figure that contains it.
+
+    See Also
+    --------
+    reliability_coverage_table : The same as a table.
+    RiskCoverageDisplay : Coverage at an error rate, whatever the confidences say.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skclip.metrics import CoverageAtReliabilityDisplay
+    >>> X, y = load_iris(return_X_y=True)
+    >>> classifier = LogisticRegression(C=0.1).fit(X[::2], y[::2])
+    >>> display = CoverageAtReliabilityDisplay.from_estimator(
+    ...     classifier, X[1::2], y[1::2], thresholds=[0.6, 0.9]
+    ... )
+    >>> display.reliable
+    array([ True,  True])
+    """
+
+    def __init__(
+        self, *, thresholds, sample_coverage, class_coverage, accuracy, reliable, name=None
+    ):
+        self.thresholds = thresholds
+        self.sample_coverage = sample_coverage
+        self.class_coverage = class_coverage
+        self.accuracy = accuracy
+        self.reliable = reliable
+        self.name = name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        X,
+        y,
+        *,
+        thresholds=THRESHOLDS,
+        kind="sample",
+        sample_weight=None,
+        name=None,
+        ax=None,
+        **kwargs,
+    ):
+        """Predict with a fitted classifier and plot its coverage at each confidence.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            Fitted classifier, or pipeline that ends in one, with `predict_proba`.
+        X : array-like or list of n_samples inputs
+            What the estimator predicts from.
+        y : array-like of shape (n_samples,)
+            True labels.
+        thresholds : array-like of shape (n_thresholds,), default=(0.8, 0.85, 0.9, 0.95, 0.99)
+            Confidences, fractions in [0, 1].
+        kind : {"sample", "class"}, default="sample"
+            Coverage of samples or of classes.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights.
+        name : str, default=None
+            Name for the legend; the class name of the estimator when None.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; a new figure when None.
+        **kwargs : dict
+            Passed to :meth:`matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        display : CoverageAtReliabilityDisplay
+            The display, plotted.
+
+        Raises
+        ------
+        ValueError
+            If the estimator has no `predict_proba`, or as :meth:`from_predictions`.
+        """
+        y_proba, labels, name = predict_for_display(estimator, X, name)
+        return cls.from_predictions(
+            y,
+            y_proba,
+            thresholds=thresholds,
+            kind=kind,
+            labels=labels,
+            sample_weight=sample_weight,
+            name=name,
+            ax=ax,
+            **kwargs,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true,
+        y_proba,
+        *,
+        thresholds=THRESHOLDS,
+        kind="sample",
+        labels=None,
+        sample_weight=None,
+        name=None,
+        ax=None,
+        **kwargs,
+    ):
+        """Plot the coverage of predicted probabilities at each confidence.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_samples,)
+            True labels, strings or integers.
+        y_proba : array-like of shape (n_samples, n_classes)
+            Class probabilities, fractions in [0, 1] with rows that sum to 1.
+        thresholds : array-like of shape (n_thresholds,), default=(0.8, 0.85, 0.9, 0.95, 0.99)
+            Confidences, fractions in [0, 1].
+        kind : {"sample", "class"}, default="sample"
+            Coverage of samples or of classes.
+        labels : array-like of shape (n_classes,), default=None
+            The label of each column of `y_proba`. None: the sorted distinct labels of
+            `y_true`, which must then be as many as the columns.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights.
+        name : str, default=None
+            Name for the legend.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; a new figure when None.
+        **kwargs : dict
+            Passed to :meth:`matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        display : CoverageAtReliabilityDisplay
+            The display, plotted.
+
+        Raises
+        ------
+        ValueError
+            If the thresholds, probabilities, labels or weights are not as described.
+        """
+        levels = np.sort(np.atleast_1d(np.asarray(thresholds, dtype=np.float64)))
+        found = reliable_coverage(y_true, y_proba, levels, labels, sample_weight)
+        display = cls(
+            thresholds=found.thresholds,
+            sample_coverage=found.sample_coverage,
+            class_coverage=found.class_coverage,
+            accuracy=found.accuracy,
+            reliable=found.reliable,
+            name=name,
+        )
+        return display.plot(ax=ax, kind=kind, **kwargs)
+
+    def plot(self, ax=None, *, kind="sample", name=None, **kwargs):
+        """Draw the curve.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; a new figure when None.
+        kind : {"sample", "class"}, default="sample"
+            Coverage of samples or of classes.
+        name : str, default=None
+            Name for the legend; the display's own when None.
+        **kwargs : dict
+            Passed to :meth:`matplotlib.axes.Axes.plot`; by default each further display on
+            the same axes has its own colour, dashes and marker.
+
+        Returns
+        -------
+        display : CoverageAtReliabilityDisplay
+            The display itself.
+        """
+        if kind not in ("sample", "class"):
+            raise ValueError(f"kind must be 'sample' or 'class'; got {kind!r}.")
+        ax, style = axes_and_style(
+            ax, kwargs, figsize=(4.8, 3.6), needed_by="CoverageAtReliabilityDisplay.plot"
+        )
+        coverage = np.asarray(self.sample_coverage if kind == "sample" else self.class_coverage)
+        reliable, thresholds = np.asarray(self.reliable), np.asarray(self.thresholds)
+        name = self.name if name is None else name
+        (self.line_,) = ax.plot(
+            thresholds,
+            np.where(reliable, coverage, np.nan),
+            **({"label": name, "markersize": 6, "clip_on": False} | style),
+        )
+        color = self.line_.get_color()
+        ax.plot(
+            thresholds, coverage, color=color, linewidth=0.8, alpha=0.6, linestyle=":", zorder=1
+        )
+        (self.crosses_,) = ax.plot(
+            thresholds[~reliable],
+            coverage[~reliable],
+            color=color,
+            marker="x",
+            markersize=7,
+            markeredgewidth=1.6,
+            linestyle="none",
+            clip_on=False,
+        )
+        for line in (self.line_, self.crosses_):
+            # Without points in sight it would have an extent that shrinks the axes to nothing.
+            line.set_in_layout(False)
+        if count_curves(ax) == 1:
+            self._draw_frame(ax, kind)
+        draw_legend(ax, "best")
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    def _draw_frame(self, ax, kind):
+        what = "samples" if kind == "sample" else "classes"
+        ax.set(ylim=(0, 1), xticks=np.asarray(self.thresholds))
+        ax.set(xlabel="Confidence asked for, and accuracy to be kept")
+        ax.set(ylabel=f"Coverage of {what} (× if accuracy is lower)")
+        ax.spines[["top", "right"]].set_visible(False)

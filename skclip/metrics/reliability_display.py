@@ -1,0 +1,424 @@
+"""Reliability diagram of the predicted class's confidence, or of the probability of classes."""
+
+import numpy as np
+
+from skclip.metrics.binning import (
+    bin_confidences,
+    bin_edges,
+    check_strategy,
+    proportion_interval,
+)
+from skclip.metrics.histogram_axes import draw_counts, histogram_axes, split_off_histogram_axes
+from skclip.metrics.plotting import (
+    REFERENCE_COLOR,
+    axes_and_style,
+    draw_legend,
+    predict_for_display,
+)
+from skclip.metrics.probabilities import (
+    blocks,
+    check_n_bins,
+    check_predictions,
+    in_range,
+    top_label,
+)
+from skclip.utils.messages import listing
+
+__all__ = ["ReliabilityDisplay"]
+
+_AXIS_LABELS = {
+    "top-label": ("Confidence (largest class probability)", "Accuracy"),
+    "class-wise": ("Probability of the class", "Frequency of the class"),
+}
+
+
+class ReliabilityDisplay:
+    """Accuracy against confidence, bin by bin, over a histogram of the confidence.
+
+    A calibrated classifier lies on the diagonal; below it, the classifier is
+    over-confident. Make one with :meth:`from_estimator` or :meth:`from_predictions`. The
+    display stores computed arrays only, never the data or the estimator, and its
+    :meth:`plot` may be called again, also on axes that already hold another display.
+
+    Parameters
+    ----------
+    bin_edges : ndarray of shape (n_bins + 1,)
+        Edges of the bins from 0 to 1.
+    bin_weight : ndarray of shape (n_bins,)
+        Total weight of the samples in each bin, or their number.
+    bin_confidence : ndarray of shape (n_bins,)
+        Mean confidence in each bin, in [0, 1]; NaN where the bin is empty.
+    bin_accuracy : ndarray of shape (n_bins,)
+        Share of correct predictions in each bin, in [0, 1]; NaN where the bin is empty.
+    bin_low, bin_high : ndarray of shape (n_bins,), default=None
+        Confidence interval of the accuracy of each bin. None: no band is drawn.
+    histogram : ndarray of shape (n_columns,), default=None
+        Share of the samples by confidence, in columns of equal width over [0, 1] whatever
+        the bins are. None: no histogram is drawn.
+    strategy : {"uniform", "quantile"}, default="uniform"
+        Whether the bins have equal width or equal count.
+    kind : {"top-label", "class-wise"}, default="top-label"
+        Whether "confidence" and "accuracy" are those of the predicted class, or
+        probability and frequency of classes.
+    class_label : label, default=None
+        With ``kind="class-wise"``: the one class that is shown, added to the name in the
+        legend; None for all classes pooled.
+    name : str, default=None
+        Name of the classifier for the legend.
+
+    Attributes
+    ----------
+    expected_calibration_error : float
+        The error of these bins, shown in the legend; fraction in [0, 1].
+    line_ : matplotlib Line2D
+        The curve, after :meth:`plot`.
+    ax_ : matplotlib Axes
+        Axes with the curve.
+    histogram_ax_ : matplotlib Axes or None
+        Axes with the histogram below it.
+    figure_ : matplotlib Figure
+        Figure that contains them.
+
+    See Also
+    --------
+    expected_calibration_error : The number in the legend.
+    sklearn.calibration.CalibrationDisplay : For the probability of one class of two.
+
+    Notes
+    -----
+    The band is Clopper and Pearson's interval of each bin's accuracy, bin by bin: of 10 bins of
+    a calibrated classifier at level 0.95, one lies off the diagonal every other time or less.
+    With sample weights the size of a bin is Kish's effective one.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skclip.metrics import ReliabilityDisplay
+    >>> X, y = load_iris(return_X_y=True)
+    >>> classifier = LogisticRegression(C=0.1).fit(X[::2], y[::2])
+    >>> display = ReliabilityDisplay.from_estimator(classifier, X[1::2], y[1::2], n_bins=5)
+    >>> display.bin_weight
+    array([ 0.,  0., 26., 19., 30.])
+    """
+
+    def __init__(
+        self,
+        *,
+        bin_edges,
+        bin_weight,
+        bin_confidence,
+        bin_accuracy,
+        bin_low=None,
+        bin_high=None,
+        histogram=None,
+        strategy="uniform",
+        kind="top-label",
+        class_label=None,
+        name=None,
+    ):
+        self.bin_edges = bin_edges
+        self.bin_weight = bin_weight
+        self.bin_confidence = bin_confidence
+        self.bin_accuracy = bin_accuracy
+        self.bin_low = bin_low
+        self.bin_high = bin_high
+        self.histogram = histogram
+        self.strategy = strategy
+        self.kind = kind
+        self.class_label = class_label
+        self.name = name
+
+    @property
+    def expected_calibration_error(self):
+        """Mean distance between accuracy and confidence, weighted by the bins' weight."""
+        gap = np.abs(np.asarray(self.bin_accuracy) - self.bin_confidence)
+        return float(np.nansum(gap * self.bin_weight) / np.sum(self.bin_weight))
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        X,
+        y,
+        *,
+        n_bins=10,
+        strategy="uniform",
+        kind="top-label",
+        class_label=None,
+        confidence_level=0.95,
+        sample_weight=None,
+        name=None,
+        ax=None,
+        show_histogram=True,
+        **kwargs,
+    ):
+        """Predict with a fitted classifier and plot its reliability diagram.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            Fitted classifier, or pipeline that ends in one, with `predict_proba`.
+        X : array-like or list of n_samples inputs
+            What the estimator predicts from.
+        y : array-like of shape (n_samples,)
+            True labels.
+        n_bins : int, default=10
+            Number of bins, at least 1.
+        strategy : {"uniform", "quantile"}, default="uniform"
+            Bins of equal width, or of equal count.
+        kind : {"top-label", "class-wise"}, default="top-label"
+            As in :meth:`from_predictions`.
+        class_label : label, default=None
+            As in :meth:`from_predictions`.
+        confidence_level : float or None, default=0.95
+            Level of the band, fraction in (0, 1); None for no band.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights.
+        name : str, default=None
+            Name for the legend; the class name of the estimator when None.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; a new figure when None.
+        show_histogram : bool, default=True
+            Whether to draw the histogram of the confidence below.
+        **kwargs : dict
+            Passed to :meth:`matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        display : ReliabilityDisplay
+            The display, plotted.
+
+        Raises
+        ------
+        ValueError
+            If the estimator has no `predict_proba`, or as :meth:`from_predictions`.
+        """
+        y_proba, labels, name = predict_for_display(estimator, X, name)
+        return cls.from_predictions(
+            y,
+            y_proba,
+            n_bins=n_bins,
+            strategy=strategy,
+            kind=kind,
+            class_label=class_label,
+            confidence_level=confidence_level,
+            labels=labels,
+            sample_weight=sample_weight,
+            name=name,
+            ax=ax,
+            show_histogram=show_histogram,
+            **kwargs,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true,
+        y_proba,
+        *,
+        n_bins=10,
+        strategy="uniform",
+        kind="top-label",
+        class_label=None,
+        confidence_level=0.95,
+        labels=None,
+        sample_weight=None,
+        name=None,
+        ax=None,
+        show_histogram=True,
+        **kwargs,
+    ):
+        """Plot the reliability diagram of predicted probabilities.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_samples,)
+            True labels, strings or integers.
+        y_proba : array-like of shape (n_samples, n_classes)
+            Class probabilities, fractions in [0, 1] with rows that sum to 1.
+        n_bins : int, default=10
+            Number of bins, at least 1.
+        strategy : {"uniform", "quantile"}, default="uniform"
+            Bins of equal width, or of equal count.
+        kind : {"top-label", "class-wise"}, default="top-label"
+            "top-label" is the confidence in the predicted class against its accuracy.
+            "class-wise" is the probability of every class against its frequency, all classes
+            pooled; most of these probabilities are small.
+        class_label : label, default=None
+            With ``kind="class-wise"``: the one class to show instead of all.
+        confidence_level : float or None, default=0.95
+            Level of the band, fraction in (0, 1); None for no band.
+        labels : array-like of shape (n_classes,), default=None
+            The label of each column of `y_proba`. None: the sorted distinct labels of
+            `y_true`, which must then be as many as the columns.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights.
+        name : str, default=None
+            Name for the legend.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; a new figure when None.
+        show_histogram : bool, default=True
+            Whether to draw the histogram of the confidence below.
+        **kwargs : dict
+            Passed to :meth:`matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        display : ReliabilityDisplay
+            The display, plotted.
+
+        Raises
+        ------
+        ValueError
+            If the probabilities, labels, weights or choices are not as described.
+        """
+        n_bins, strategy = check_n_bins(n_bins), check_strategy(strategy)
+        _check_level(confidence_level)
+        confidence, outcome, weight = _outcomes(
+            check_predictions(y_true, y_proba, labels, sample_weight),
+            np.unique(y_true) if labels is None else np.asarray(labels),
+            kind,
+            class_label,
+        )
+        bins = bin_confidences(
+            confidence, outcome, weight, bin_edges(confidence, weight, n_bins, strategy)
+        )
+        low = high = None
+        if confidence_level is not None:
+            low, high = proportion_interval(bins.accuracy, bins.count, confidence_level)
+        columns = bin_edges(confidence, None, n_bins, "uniform")
+        heights = bin_confidences(confidence, outcome, weight, columns).weight
+        display = cls(
+            bin_edges=bins.edges,
+            bin_weight=bins.weight,
+            bin_confidence=bins.confidence,
+            bin_accuracy=bins.accuracy,
+            bin_low=low,
+            bin_high=high,
+            histogram=heights / heights.sum(),
+            strategy=strategy,
+            kind=kind,
+            class_label=class_label,
+            name=name,
+        )
+        return display.plot(ax=ax, show_histogram=show_histogram, **kwargs)
+
+    def plot(self, ax=None, *, name=None, show_histogram=True, show_band=True, **kwargs):
+        """Draw the diagram.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; a new figure when None. With a histogram the axes give up
+            their lower fifth, once: further displays on them share it.
+        name : str, default=None
+            Name for the legend; the display's own when None.
+        show_histogram : bool, default=True
+            Whether to draw the histogram of the confidence below, with the number of
+            samples over each column as long as it shows one display only.
+        show_band : bool, default=True
+            Whether to draw the confidence intervals of the bins.
+        **kwargs : dict
+            Passed to :meth:`matplotlib.axes.Axes.plot`; by default each further display on
+            the same axes has its own colour, dashes and marker.
+
+        Returns
+        -------
+        display : ReliabilityDisplay
+            The display itself.
+        """
+        ax, style = axes_and_style(
+            ax, kwargs, figsize=(4.4, 4.8), needed_by="ReliabilityDisplay.plot"
+        )
+        self._draw_frame(ax)
+        filled = np.asarray(self.bin_weight) > 0
+        (self.line_,) = ax.plot(
+            np.asarray(self.bin_confidence)[filled],
+            np.asarray(self.bin_accuracy)[filled],
+            # Whole markers also where the accuracy is 0 or 1.
+            **({"label": self._label(name), "markersize": 5, "clip_on": False} | style),
+        )
+        if show_band and self.bin_low is not None:
+            self._draw_band(ax, filled)
+        draw_legend(ax, "best")
+        drawn = show_histogram and self.histogram is not None
+        self.histogram_ax_ = self._draw_histogram(ax) if drawn else None
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    def _label(self, name):
+        parts = [self.name if name is None else name, self.class_label]
+        name = ", ".join(str(part) for part in parts if part is not None)
+        kind = "AECE" if self.strategy == "quantile" else "ECE"
+        # Not the mean over classes of classwise_calibration_error: gaps cancel in the pool.
+        pooled = self.kind == "class-wise" and self.class_label is None
+        error = f"{'pooled ' * pooled}{kind} = {100 * self.expected_calibration_error:.1f} %"
+        return f"{name} ({error})" if name else error
+
+    def _draw_frame(self, ax):
+        """The diagonal and the labels, once per axes."""
+        gid = "skclip-diagonal"
+        if any(line.get_gid() == gid for line in ax.lines):
+            return
+        ax.plot([0, 1], [0, 1], color=REFERENCE_COLOR, linewidth=1, zorder=1, gid=gid)
+        xlabel, ylabel = _AXIS_LABELS[self.kind]
+        ax.set(xlim=(0, 1), ylim=(0, 1), xlabel=xlabel, ylabel=ylabel)
+        ax.spines[["top", "right"]].set_visible(False)
+
+    def _draw_band(self, ax, filled):
+        """The interval of each bin, and a surface between them to lead the eye."""
+        at, low, high = (
+            np.asarray(values)[filled]
+            for values in (self.bin_confidence, self.bin_low, self.bin_high)
+        )
+        color = self.line_.get_color()
+        ax.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0, zorder=1.5)
+        ax.vlines(at, low, high, color=color, alpha=0.6, linewidth=1, zorder=1.6)
+
+    def _draw_histogram(self, ax):
+        """Share of the samples by confidence, in the colour of the curve."""
+        below = histogram_axes(ax)
+        first = below is None
+        below = split_off_histogram_axes(ax) if first else below
+        edges = np.linspace(0, 1, len(self.histogram) + 1)
+        color = self.line_.get_color()
+        below.stairs(self.histogram, edges, fill=True, color=color, alpha=0.2)
+        below.stairs(self.histogram, edges, color=color, linewidth=1.2)
+        draw_counts(below, self.histogram, np.sum(self.bin_weight), first)
+        return below
+
+
+def _outcomes(predictions, labels, kind, class_label):
+    """What is binned: (m,) probabilities, whether what they are of came true, and weights."""
+    if kind not in _AXIS_LABELS:
+        raise ValueError(f"kind must be 'top-label' or 'class-wise'; got {kind!r}.")
+    if kind == "top-label":
+        if class_label is not None:
+            raise ValueError(
+                f"class_label must be None for kind='top-label'; got {class_label!r}. "
+                "Pass kind='class-wise' to show one class."
+            )
+        return top_label(predictions)
+    codes, proba, weight = predictions
+    if class_label is not None:
+        columns = np.flatnonzero(labels == class_label)
+        if not columns.size:
+            raise ValueError(
+                f"class_label must be one of the labels ({listing(labels)}); got {class_label!r}."
+            )
+        return in_range(proba[:, columns[0]]), codes == columns[0], weight
+    n, c = proba.shape
+    pooled = np.empty((n, c))
+    for where in blocks(n, c):
+        pooled[where] = in_range(proba[where])
+    came_true = codes[:, None] == np.arange(c)
+    return pooled.ravel(), came_true.ravel(), None if weight is None else np.repeat(weight, c)
+
+
+def _check_level(confidence_level):
+    if confidence_level is not None and not 0 < confidence_level < 1:
+        raise ValueError(
+            f"confidence_level must be a fraction in (0, 1), or None; got {confidence_level!r}. "
+            "For 95 % pass confidence_level=0.95."
+        )

@@ -1,0 +1,226 @@
+"""Prototypes from class names, by a CLIP text encoder."""
+
+from functools import lru_cache
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from skclip.backbones import BackboneConfig, encode_texts_once, get_backbone
+from skclip.prompts.labelled_prototypes import Prototypes
+from skclip.prompts.templates import fill, resolve
+from skclip.utils.messages import listing
+
+__all__ = ["ClassPrompts"]
+
+
+class ClassPrompts(BaseEstimator):
+    r"""Class names and prompt templates, encoded when a classifier is fitted.
+
+    The prototype of a class is the mean over templates of its unit-norm prompt
+    embeddings, scaled to unit norm again:
+
+    .. math::
+        t_c = \frac{\bar e_c}{\|\bar e_c\|}, \qquad
+        \bar e_c = \frac{1}{M} \sum_{m=1}^M \frac{e_{cm}}{\|e_{cm}\|}
+
+    as in Radford et al. [1]_ and open_clip's ``build_zero_shot_classifier``. It is not a
+    classifier itself: pass it as `prototypes` to one. Its parameters are searchable
+    there, for instance ``prototypes__templates`` in a grid search.
+
+    Parameters
+    ----------
+    model : str or object with ``encode_text`` and ``logit_scale_``
+        Name of the architecture, as for :class:`skclip.CLIPFeaturizer`; or a text encoder,
+        for instance a CLIPFeaturizer, in which case `pretrained`, `device` and
+        `precision` are not used.
+    pretrained : str or path, default=None
+        Weights, as for :class:`skclip.CLIPFeaturizer`.
+    templates : str, callable or list of them, default="simple"
+        Name of a set (:func:`skclip.prompts.list_template_sets`), one template, or a list.
+        A template is a string with ``{}`` for the class name, or a function of the name.
+    class_names : dict or None, default=None
+        From label to the name that is put into the templates, or to a list of names (the
+        prompts of all of them are averaged). Labels that are missing stand for
+        themselves if they are strings. When given for integer labels, every label needs
+        an entry.
+    replace_underscores : bool, default=True
+        Write "golden_retriever" as "golden retriever" in prompts.
+    normalize : bool, default=True
+        When False, prototypes are the mean of the raw embeddings, with the norm that the
+        text tower gives them (7 to 11 for OpenAI's ViT-B/32). The paper recipe of
+        BayesAdapterClassifier uses this scale.
+    device : str, default="auto"
+        Where the text tower runs.
+    precision : str, default="fp32"
+        Of the weights, as for :class:`skclip.CLIPFeaturizer`.
+    cache_dir : str or Path, default=None
+        Folder where the embeddings of prompts are kept for every later process; the same as for
+        :class:`skclip.CLIPFeaturizer` will do. They are found by the tokens of the prompt and the
+        weights. A text encoder given as `model` has a cache of its own.
+
+    See Also
+    --------
+    Prototypes : Labelled vectors that were computed elsewhere.
+
+    References
+    ----------
+    .. [1] A. Radford et al., "Learning transferable visual models from natural language
+       supervision", ICML 2021.
+
+    Examples
+    --------
+    >>> from skclip import ClassPrompts
+    >>> from skclip.datasets import tiny_clip
+    >>> prompts = ClassPrompts(pretrained=tiny_clip(), templates="a photo of the digit {}.")
+    >>> prompts.encode(["one", "seven"])
+    Prototypes(2 classes of 64 features: 'one', 'seven')
+    """
+
+    def __init__(
+        self,
+        model=None,
+        pretrained=None,
+        *,
+        templates="simple",
+        class_names=None,
+        replace_underscores=True,
+        normalize=True,
+        device="auto",
+        precision="fp32",
+        cache_dir=None,
+    ):
+        self.model = model
+        self.pretrained = pretrained
+        self.templates = templates
+        self.class_names = class_names
+        self.replace_underscores = replace_underscores
+        self.normalize = normalize
+        self.device = device
+        self.precision = precision
+        self.cache_dir = cache_dir
+
+    def prompts(self, labels):
+        """Prompts of every class.
+
+        Parameters
+        ----------
+        labels : array-like of shape (n_classes,)
+
+        Returns
+        -------
+        list of list of str
+            One list per label, in the order given.
+
+        Raises
+        ------
+        ValueError
+            If a label has no name: it is not a string and `class_names` does not name it.
+        """
+        templates = resolve(self.templates)
+        return [
+            [fill(template, name) for name in names for template in templates]
+            for names in self._names(labels)
+        ]
+
+    def encode(self, labels):
+        """Prototypes of the given labels.
+
+        Parameters
+        ----------
+        labels : array-like of shape (n_classes,)
+            Distinct labels, strings or integers.
+
+        Returns
+        -------
+        Prototypes
+            Of the sorted labels, with the model's logit scale.
+        """
+        embeddings, counts, logit_scale = self._encode_each(labels)
+        ends = np.cumsum(counts)
+        vectors = np.stack([rows.mean(axis=0) for rows in np.split(embeddings, ends[:-1])])
+        if self.normalize:
+            vectors = _unit_rows(vectors)
+        return Prototypes(vectors, labels, logit_scale=logit_scale)
+
+    def encode_prompts(self, labels):
+        """Embedding of every prompt, of which a prototype is the mean over those of its class.
+
+        Parameters
+        ----------
+        labels : array-like of shape (n_classes,)
+            Distinct labels, strings or integers.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n_prompts, n_features)
+            Rows in the order of :meth:`prompts`, of unit norm with ``normalize=True``.
+        prompt_labels : ndarray of shape (n_prompts,)
+            The label of each row.
+        """
+        embeddings, counts, _ = self._encode_each(labels)
+        return embeddings, np.repeat(np.asarray(labels), counts)
+
+    def _encode_each(self, labels):
+        """Embeddings of all prompts, their number per label, and the logit scale."""
+        prompts = self.prompts(labels)
+        embeddings, logit_scale = self._encode_texts([text for row in prompts for text in row])
+        if self.normalize:
+            embeddings = _unit_rows(embeddings)
+        return embeddings, [len(row) for row in prompts], logit_scale
+
+    def _names(self, labels):
+        given = self.class_names or {}
+        if not hasattr(given, "get"):
+            raise ValueError(
+                "class_names must be a dictionary from label to name, such as {0: 'cat'}; got "
+                f"{type(given).__name__}."
+            )
+        names, missing = [], []
+        for label in (item.item() if hasattr(item, "item") else item for item in labels):
+            name = given.get(label, label)
+            several = list(name) if isinstance(name, (list, tuple)) else [name]
+            if not several or not all(isinstance(one, str) for one in several):
+                missing.append(label)
+            names.append([self._spell(str(one)) for one in several])
+        if missing:
+            raise ValueError(
+                "Every class needs a name to be put into the templates; got no name for the "
+                f"label(s) {listing(missing)}. Pass class_names={{label: name, ...}}, or use class "
+                "names as labels."
+            )
+        return names
+
+    def _spell(self, name):
+        return name.replace("_", " ") if self.replace_underscores else name
+
+    def _encode_texts(self, texts):
+        """Raw embeddings (n, d) and the logit scale."""
+        if hasattr(self.model, "encode_text"):
+            return self.model.encode_text(texts, normalize=False), self.model.logit_scale_
+        config = self._config()
+        embeddings = _encode_once(config, tuple(texts), self.cache_dir)
+        return embeddings, get_backbone(config).logit_scale
+
+    def _config(self):
+        """The model by its names; None where `model` is a text encoder."""
+        if hasattr(self.model, "encode_text"):
+            return None
+        return BackboneConfig(
+            model=self.model,
+            pretrained=self.pretrained,
+            device=self.device,
+            precision=self.precision,
+            fingerprint=vars(self).get("_weights_fingerprint"),  # after skclip.load
+        )
+
+
+@lru_cache(maxsize=16)
+def _encode_once(config, texts, cache_dir):
+    """Embeddings of the same prompts are asked for by every fold of a search."""
+    embeddings = encode_texts_once(get_backbone(config), texts, cache_dir)
+    embeddings.flags.writeable = False
+    return embeddings
+
+
+def _unit_rows(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)

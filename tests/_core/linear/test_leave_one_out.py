@@ -1,0 +1,139 @@
+"""Leave-one-out logits against a dense formula and against refits."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from skclip._core.linear.leave_one_out import Groups, left_out_logits
+from skclip._core.linear.objective import Span, logits, solve_map
+
+from ..conftest import make_problem
+
+BIASES = [0.0, 0.1, math.inf]
+
+
+def fitted(problem):
+    """(span, scores) at the mode."""
+    span = Span.of(problem)
+    solution = solve_map(problem, tol=1e-12, max_iter=2000, span=span)
+    return span, logits(problem.X, solution.W, solution.b, problem.logit_scale)
+
+
+def dense_left_out(problem, scores, codes):
+    """The formula of the module, with full matrices: one solve per class and group."""
+    n, c = scores.shape
+    a, tau, X = problem.sample_weight, problem.logit_scale, problem.X
+    M = torch.eye(X.shape[1], dtype=X.dtype) if problem.metric is None else problem.metric
+    weight = a / a.sum()
+    phi = (X - weight @ X * problem.has_bias) @ M
+    ridge = torch.ones(phi.shape[1], dtype=X.dtype)
+    if problem.has_bias:
+        phi = torch.cat([phi, torch.ones(n, 1, dtype=X.dtype)], dim=1)
+        ridge = torch.cat([ridge, torch.tensor([1 / problem.bias_variance], dtype=X.dtype)])
+    P = torch.softmax(scores, dim=1)
+    out = scores.clone()
+    for k in range(c):
+        h = a * P[:, k] * (1 - P[:, k])
+        precision = torch.diag(problem.prior_precision[k] * ridge)
+        precision += tau**2 * phi.T @ (h[:, None] * phi)
+        S = tau**2 * phi @ torch.linalg.inv(precision) @ phi.T
+        force = a * ((problem.y == k).to(X.dtype) - P[:, k])
+        for code in codes.unique():
+            g = torch.nonzero(codes == code).squeeze(1)
+            inner = torch.eye(len(g), dtype=X.dtype) - S[g][:, g] * h[g]
+            out[g, k] -= torch.linalg.solve(inner, S[g][:, g] @ force[g])
+    return out
+
+
+@pytest.mark.parametrize("metric", [False, True])
+@pytest.mark.parametrize("bias_variance", BIASES)
+@pytest.mark.parametrize(("n", "d"), [(30, 8), (12, 20)])
+def test_left_out_logits_equal_the_dense_formula(n, d, bias_variance, metric):
+    """In the primal (n > d) and in the dual (n < d)."""
+    problem = make_problem(n=n, d=d, weighted=False, bias_variance=bias_variance, metric=metric)
+    span, scores = fitted(problem)
+    torch.testing.assert_close(
+        left_out_logits(problem, span, scores, threshold=0.0),
+        dense_left_out(problem, scores, torch.arange(n)),
+        rtol=1e-8,
+        atol=1e-8,
+    )
+
+
+@pytest.mark.parametrize("bias_variance", BIASES)
+@pytest.mark.parametrize(("n", "d"), [(30, 8), (12, 20)])
+def test_left_out_groups_equal_the_dense_formula(n, d, bias_variance):
+    """Groups of unequal size in mixed order, weighted rows."""
+    problem = make_problem(n=n, d=d, bias_variance=bias_variance)
+    codes = torch.tensor([0, 1, 1, 2, 3, 3, 3, 2, 4, 5])[torch.arange(n) % 10]
+    problem = replace(problem, y=codes % 4)
+    span, scores = fitted(problem)
+    groups = Groups.of(codes, problem.sample_weight)
+    torch.testing.assert_close(
+        left_out_logits(problem, span, scores, groups=groups, threshold=0.0),
+        dense_left_out(problem, scores, codes),
+        rtol=1e-7,
+        atol=1e-7,
+    )
+
+
+def test_groups_of_one_row_are_leave_one_out():
+    problem = make_problem(weighted=False)
+    span, scores = fitted(problem)
+    groups = Groups.of(torch.arange(30), problem.sample_weight)
+    torch.testing.assert_close(
+        left_out_logits(problem, span, scores, groups=groups),
+        left_out_logits(problem, span, scores),
+    )
+
+
+def test_the_threshold_changes_little():
+    problem = make_problem(n=60, tau=20.0, weighted=False)
+    span, scores = fitted(problem)
+    torch.testing.assert_close(
+        torch.softmax(left_out_logits(problem, span, scores, threshold=1e-4), dim=1),
+        torch.softmax(left_out_logits(problem, span, scores, threshold=0.0), dim=1),
+        rtol=0,
+        atol=1e-2,
+    )
+
+
+@pytest.mark.parametrize("bias_variance", BIASES)
+def test_left_out_logits_are_closer_to_the_refit_than_the_fitted_ones(bias_variance):
+    problem = make_problem(n=40, weighted=False, bias_variance=bias_variance)
+    span, scores = fitted(problem)
+    approximate = left_out_logits(problem, span, scores, threshold=0.0)
+    centre = torch.eye(4, dtype=torch.float64) - 0.25
+    errors, baseline = [], []
+    for row in range(40):
+        keep = torch.arange(40) != row
+        rest = replace(
+            problem,
+            X=problem.X[keep],
+            y=problem.y[keep],
+            sample_weight=problem.sample_weight[keep],
+        )
+        solution = solve_map(rest, tol=1e-12, max_iter=2000)
+        exact = logits(problem.X[row : row + 1], solution.W, solution.b, problem.logit_scale)
+        # Softmax ignores what all classes share.
+        errors.append(float(((approximate[row] - exact[0]) @ centre).norm()))
+        baseline.append(float(((scores[row] - exact[0]) @ centre).norm()))
+    assert sum(errors) < 0.25 * sum(baseline)
+
+
+def test_leaving_out_one_of_two_copies_equals_a_weight_of_two():
+    problem = make_problem(weighted=False)
+    weight = problem.sample_weight.clone()
+    weight[::3] = 2.0
+    rows = torch.repeat_interleave(torch.arange(len(weight)), weight.long())
+    heavy = replace(problem, sample_weight=weight)
+    twice = replace(
+        problem, X=problem.X[rows], y=problem.y[rows], sample_weight=torch.ones(len(rows)).double()
+    )
+    span, scores = fitted(heavy)
+    left = left_out_logits(heavy, span, scores, threshold=0.0)
+    span, scores = fitted(twice)
+    right = left_out_logits(twice, span, scores, threshold=0.0)
+    torch.testing.assert_close(left[rows], right, rtol=1e-7, atol=1e-7)

@@ -1,0 +1,95 @@
+"""Kernel ridge regression: the kernel, the solution, and leaving out without refitting."""
+
+import pytest
+import torch
+
+from skclip._core.linear.leave_one_out import Groups
+from skclip._core.methods.proker import (
+    KernelGrid,
+    half_spread,
+    kernel,
+    left_out_fit,
+    select,
+    solve,
+)
+
+from ..conftest import make_problem
+
+
+@pytest.fixture
+def targets():
+    return torch.randn(30, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def test_the_kernel_of_unit_rows_is_the_published_one(problem):
+    X = problem.X
+    torch.testing.assert_close(kernel(X[:7], X, 2.0), torch.exp(-2.0 * (1 - X[:7] @ X.T)))
+
+
+def test_the_kernel_does_not_depend_on_the_origin(problem):
+    X = problem.X
+    torch.testing.assert_close(kernel(X + 1e3, X + 1e3, 2.0), kernel(X, X, 2.0))
+
+
+def test_the_half_spread_is_the_mean_of_half_squared_distances(problem):
+    X, a = problem.X, problem.sample_weight / problem.sample_weight.sum()
+    gaps = 0.5 * torch.cdist(X, X).square()
+    assert half_spread(X, problem.sample_weight) == pytest.approx(float(a @ gaps @ a))
+
+
+def test_equal_rows_have_a_spread_of_one():
+    assert half_spread(torch.ones(3, 2), torch.ones(3)) == 1.0
+
+
+def test_the_solution_minimises_the_penalised_squares(problem, targets):
+    """In the dual coefficients, by the gradient of the primal objective."""
+    K, a = kernel(problem.X, problem.X, 1.5), problem.sample_weight
+    D = solve(K, targets, a, 0.3).requires_grad_(True)
+    fit = K @ D
+    objective = (a[:, None] * (targets - fit).square()).sum() + 0.3 * (D * fit).sum()
+    (gradient,) = torch.autograd.grad(objective, D)
+    assert float(gradient.abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_left_out_values_are_those_of_a_refit(problem, targets, size):
+    K, a = kernel(problem.X, problem.X, 1.5), problem.sample_weight
+    codes = torch.arange(30) // size
+    left_out = left_out_fit(K, targets, a, 0.3, Groups.of(codes, a))
+    for code in range(30 // size):
+        out, keep = codes == code, codes != code
+        D = solve(K[keep][:, keep], targets[keep], a[keep], 0.3)
+        torch.testing.assert_close(left_out[out], K[out][:, keep] @ D)
+
+
+def test_groups_may_differ_in_size(problem, targets):
+    K, a = kernel(problem.X, problem.X, 1.5), problem.sample_weight
+    codes = torch.tensor([0] * 5 + [1] * 2 + list(range(2, 25)))
+    left_out = left_out_fit(K, targets, a, 0.3, Groups.of(codes, a))
+    for code in (0, 1, 7):
+        out, keep = codes == code, codes != code
+        D = solve(K[keep][:, keep], targets[keep], a[keep], 0.3)
+        torch.testing.assert_close(left_out[out], K[out][:, keep] @ D)
+
+
+def grid(**changes):
+    given = {"betas": [1.0, 2.0], "ridges": [0.1, 1.0], "weight": None, "temperature": None}
+    return KernelGrid(**(given | {"width": 1.0, "temperature_width": 0.3} | changes))
+
+
+def test_the_selection_has_the_lowest_loss_of_its_line():
+    p = make_problem(n=30, weighted=False)
+    text = p.X @ p.prior_mean.T
+    arguments = (p.X, p.y, p.sample_weight, text, torch.arange(30))
+    best = select(*arguments, grid(), 5.0)
+    for beta in (1.0, 2.0):
+        # A grid of one candidate, whose penalty is zero.
+        fixed = grid(betas=[beta], ridges=[best.ridge])
+        alone = select(*arguments, fixed, 5.0)
+        assert best.loss <= alone.loss + grid().penalty(beta, best.ridge) + 1e-9
+
+
+def test_nothing_is_selected_where_nothing_can_be_left_out():
+    p = make_problem(n=4)
+    text = p.X @ p.prior_mean.T
+    assert select(p.X, p.y, p.sample_weight, text, torch.arange(4), grid(), 5.0) is None

@@ -1,0 +1,282 @@
+"""The report: numbers from the rows, a page that needs nothing else."""
+
+import csv
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from skclip.benchmark import Study, interval, report, run
+from skclip.benchmark.diagrams import _risk, pooled_predictions
+from skclip.benchmark.study import label_of
+from skclip.benchmark.table_formats import CROSS, Table, to_html, to_latex, to_rst
+
+from .result_rows import row, write_results
+
+
+def table(out, name):
+    with (out / "tables" / f"{name}.csv").open(encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+@pytest.fixture(scope="module")
+def results(feature_file, tmp_path_factory):
+    """A small study of two data sets, one of which is a shift of the first."""
+    out = tmp_path_factory.mktemp("results")
+    datasets = [
+        {"features": str(feature_file), "name": "small"},
+        {"features": str(feature_file), "name": "again", "support": "val"},
+        {"features": str(feature_file), "name": "shifted", "trained_on": "small"},
+    ]
+    run(datasets, out, methods=("zero-shot", "gda", "bayes"), shots=(1, 2), seeds=(1, 2), verbose=0)
+    return out
+
+
+@pytest.fixture(scope="module")
+def written(results, tmp_path_factory):
+    return report(results, tmp_path_factory.mktemp("report"))
+
+
+def test_the_interval_is_students():
+    """t = 4.3027 with two degrees of freedom; the standard error is 1 / sqrt(3)."""
+    assert interval([1.0, 2.0, 3.0]) == pytest.approx((2.0, 4.30265 / np.sqrt(3)), rel=1e-5)
+    assert np.isnan(interval([1.0]).half_width)
+    assert np.isnan(interval([]).mean)
+
+
+def test_a_table_has_means_over_draws_and_marks_the_best(tmp_path):
+    rows = [
+        row("bayes", s, seed, accuracy=0.8 + 0.1 * seed * (s == 2))
+        for s in (1, 2)
+        for seed in (0, 1)
+    ]
+    rows += [row("gda", 1, seed, accuracy=0.85) for seed in (0, 1)]
+    out = report(write_results(tmp_path, rows), formats=("csv", "rst"))
+    assert table(out, "accuracy") == [
+        ["Data set", "Method", "1", "2"],
+        ["ants", "GDA", "85.0 ± 0.0", ""],
+        ["ants", "BayesAdapter", "80.0 ± 0.0", "85.0 ± 63.5"],
+    ]
+    text = (out / "tables" / "accuracy.rst").read_text(encoding="utf-8")
+    assert "**85.0 ± 0.0**" in text
+    assert "**85.0 ± 63.5**" in text
+
+
+def test_an_average_is_only_over_draws_that_all_data_sets_have(tmp_path):
+    rows = [row("bayes", seed=seed, ece=0.1) for seed in (1, 2, 3)]
+    rows += [row("bayes", seed=seed, ece=0.3, dataset="bees") for seed in (2, 3)]
+    study = Study(write_results(tmp_path, rows))
+    np.testing.assert_allclose(study.averages("ece", "bayes", study.settings, 1), [0.2, 0.2])
+
+
+def test_unreliable_coverage_is_a_cross(tmp_path):
+    """Reliable in two draws of three: their mean. In one of three: a cross."""
+    coverages = {"sample_coverage_95": (0.5, 0.7, None), "sample_coverage_99": (0.4, None, None)}
+    rows = [
+        row("bayes", seed=seed, **{name: values[seed] for name, values in coverages.items()})
+        for seed in range(3)
+    ]
+    header, entries = table(
+        report(write_results(tmp_path, rows), formats=("csv",)), "sample_coverage"
+    )
+    assert dict(zip(header, entries, strict=True)) == {
+        "Shots": "1",
+        "Data set": "ants",
+        "Method": "BayesAdapter",
+        **dict.fromkeys(("0.80", "0.85", "0.90"), "50.0"),
+        "0.95": "60.0",
+        "0.99": CROSS,
+    }
+
+
+def test_shifts_stand_beside_what_was_fitted(tmp_path):
+    rows = [row("bayes", 16, accuracy=0.7, ece=0.1, dataset="imagenet")]
+    rows += [
+        row("bayes", 16, accuracy=a, ece=0.2, dataset=name, support="imagenet:train")
+        for name, a in (("imagenet-v2", 0.6), ("imagenet-a", 0.4))
+    ]
+    out = report(write_results(tmp_path, rows), formats=("csv",))
+    assert table(out, "shifts")[:2] == [
+        [
+            "Metric",
+            "Fitted on",
+            "Method",
+            "itself",
+            "imagenet-a",
+            "imagenet-v2",
+            "average of shifts",
+        ],
+        ["Accuracy, %", "imagenet", "BayesAdapter", "70.0", "40.0", "60.0", "50.0"],
+    ]
+    assert {line[0] for line in table(out, "accuracy")[1:]} == {"imagenet"}
+
+
+def test_methods_are_printed_by_their_labels():
+    assert label_of("zs-lp") == "ZS-LP"
+    assert label_of("lp++ + temperature") == "LP++ + temperature"
+    assert label_of("mine") == "mine"
+
+
+def test_every_format_escapes_what_it_must():
+    entry = Table("t", "A & B, 5 %", ("x_1", "n"), [["<b>", f"1 ± {CROSS}"]], best={(0, 0)})
+    assert "&lt;b&gt;" in to_html(entry)
+    assert r"A \& B, 5 \%" in to_latex(entry)
+    assert r"\textbf{$<$b>} & 1 $\pm$ $\times$ \\" in to_latex(entry)
+    assert "   * - **<b>**" in to_rst(entry)
+
+
+def test_every_table_is_written_in_every_format(written):
+    stems = {}
+    for path in (written / "tables").iterdir():
+        stems.setdefault(path.suffix, set()).add(path.stem)
+    assert set(stems) == {".rst", ".csv", ".tex"}
+    assert stems[".rst"] == stems[".csv"] == stems[".tex"]
+    assert {
+        "accuracy",
+        "ece_by_dataset",
+        "aece",
+        "nll",
+        "sample_coverage",
+        "class_coverage",
+    } <= stems[".csv"]
+    assert {"shifts", "mean_ranks", "fit_seconds"} <= stems[".csv"]
+
+
+def test_figures_are_whole_svg_files(written):
+    names = {path.stem for path in (written / "figures").iterdir()}
+    assert {"over_shots", "risk_coverage", "reliability", "ranks_nll"} <= names
+    for path in (written / "figures").iterdir():
+        root = ElementTree.parse(path).getroot()
+        assert root.tag.endswith("svg")
+        assert "#010203" not in path.read_text(encoding="utf-8")
+
+
+def test_figures_of_predictions_need_predictions(results, tmp_path):
+    shutil.copy(results / "results.csv", tmp_path)
+    out = report(tmp_path, formats=())
+    names = {path.stem for path in (out / "figures").iterdir()}
+    assert "over_shots" in names
+    assert not names & {"risk_coverage", "reliability"}
+    assert not (out / "index.html").exists()
+
+
+def test_predictions_say_what_the_rows_say(results):
+    """The pooled accuracy of all draws is the mean of the rows': test splits are as long."""
+    study = Study(results)
+    settings = [setting for setting in study.settings if setting.dataset == "small"]
+    for method, (confidence, correct) in pooled_predictions(study, settings, 2).items():
+        accuracy = study.averages("accuracy", method, settings, 2).mean()
+        assert correct.mean() == pytest.approx(accuracy)
+        coverage, risk = _risk(confidence, correct)
+        assert coverage[-1] == 1
+        assert risk[-1] == pytest.approx(1 - accuracy)
+
+
+def test_failures_are_listed_and_counted(tmp_path):
+    rows = [row("bayes"), row("gda") | {"status": "failed", "error": "ValueError: no & no"}]
+    out = report(write_results(tmp_path, rows))
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "1 fits, 1 more failed" in page
+    assert "ValueError: no &amp; no" in page
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "message"),
+    [
+        ([row("bayes")], {"formats": ("pdf",)}, r"formats must be among rst, .*; got \['pdf'\]"),
+        (
+            [row("bayes") | {"status": "failed"}],
+            {},
+            "Results must hold at least one fit that went well; got 1 that failed",
+        ),
+    ],
+)
+def test_what_cannot_be_reported_is_refused(tmp_path, rows, changes, message):
+    with pytest.raises(ValueError, match=message):
+        report(write_results(tmp_path, rows), **changes)
+
+
+# -- the page ---------------------------------------------------------------------------
+
+
+class _Resources(HTMLParser):
+    """Everything that a browser would fetch, and ids."""
+
+    def __init__(self):
+        super().__init__()
+        self.fetched, self.ids, self.scripts = [], [], 0
+
+    def handle_starttag(self, tag, attrs):
+        self.scripts += tag == "script"
+        for name, value in attrs:
+            if name in ("src", "srcset", "data", "poster") or (
+                name.endswith("href") and tag != "a"
+            ):
+                self.fetched.append(value)
+            if name == "id":
+                self.ids.append(value)
+
+
+def test_the_page_fetches_nothing(written):
+    text = (written / "index.html").read_text(encoding="utf-8")
+    page = _Resources()
+    page.feed(text)
+    # Inside the page, or data.
+    assert all(value.startswith(("#", "data:")) for value in page.fetched)
+    assert page.scripts == 0
+    assert "@import" not in text
+    assert all(url.startswith("#") for url in re.findall(r"url\(['\"]?([^)'\"]*)", text))
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_ids_of_the_page_are_unique(written):
+    """Figures share a page: a clip path of one must not be that of another."""
+    page = _Resources()
+    page.feed((written / "index.html").read_text(encoding="utf-8"))
+    repeated = {name for name in page.ids if page.ids.count(name) > 1}
+    assert not repeated
+
+
+def test_reporting_loads_no_interactive_backend(results, tmp_path):
+    code = (
+        "import sys; from skclip.benchmark import report\n"
+        f"assert 'matplotlib' not in sys.modules; report({str(results)!r}, {str(tmp_path)!r})\n"
+        "print('matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_browser_shows_the_page(written, tmp_path, scheme):
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip(f"needs a browser: none of {', '.join(BROWSERS)} is installed")
+    command = [
+        *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
+        *("--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}"),
+        f"--blink-settings=preferredColorScheme={int(scheme == 'light')}",
+    ]
+    address = (written / "index.html").as_uri()
+    picture = tmp_path / "page.png"
+    given = {"capture_output": True, "text": True, "check": True, "timeout": 120}
+    shown = subprocess.run(
+        [*command, "--window-size=1100,1400", f"--screenshot={picture}", address], **given
+    )
+    assert "CONSOLE" not in shown.stderr
+    dumped = subprocess.run([*command, "--dump-dom", address], **given).stdout
+    assert "<title>Results: again, small</title>" in dumped
+    with Image.open(picture) as image:
+        pixels = np.asarray(image.convert("L"), dtype=float)
+    assert pixels.shape == (1400, 1100)
+    assert pixels.std() > 10  # something is drawn
+    assert (np.median(pixels) > 128) == (scheme == "light")

@@ -1,0 +1,5 @@
+"""The small task of the adapters' tests."""
+
+from ..adapters.conftest import task
+
+__all__ = ["task"]
