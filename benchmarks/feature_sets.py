@@ -60,9 +60,7 @@ from skclip import (
     ZeroShotClassifier,
     ZeroShotRangeClassifier,
 )
-
-# Both recipes were written for raw text embeddings; this is their typical norm.
-RAW_TEXT_NORM = 8.8
+from skclip.prompts import RAW_TEXT_NORM
 
 
 def _default(**changes):

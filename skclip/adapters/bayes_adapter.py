@@ -11,13 +11,11 @@ from skclip.adapters.groups import group_codes
 from skclip.adapters.linear import LinearAdapterClassifier
 from skclip.adapters.partial_fit import PartialFitMixin
 from skclip.adapters.uncertainty import UncertaintyMixin
-from skclip.prompts import Prototypes
+from skclip.prompts import RAW_TEXT_NORM, Prototypes
 from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
 
 __all__ = ["BayesAdapterClassifier"]
 
-# Median norm of raw text embeddings of OpenAI's ViT-B/32 over the 1000 ImageNet names.
-_RAW_TEXT_NORM = 8.8
 _PAPER_PRIOR_STD = 0.01
 # What a fit may leave behind; another fit on the same object starts without it.
 _OPTIONAL_ATTRIBUTES = (
@@ -332,7 +330,7 @@ class BayesAdapterClassifier(
         if hasattr(prototypes, "encode"):
             prototypes = clone(prototypes).set_params(normalize=False)
         elif _is_unit_norm(prototypes):
-            settings["prototype_norm"] = _RAW_TEXT_NORM
+            settings["prototype_norm"] = RAW_TEXT_NORM
         return cls(prototypes, **{**settings, **changes})
 
     @fit_context(prefer_skip_nested_validation=False)

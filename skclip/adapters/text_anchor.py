@@ -7,12 +7,11 @@ from skclip._core.linear.objective import solve_map
 from skclip._core.posterior.cosine import CosineProblem
 from skclip.adapters.linear import warn_unless_converged
 from skclip.adapters.recipe import RecipeMixin
+from skclip.prompts import RAW_TEXT_NORM
 from skclip.utils.messages import listing
 
 __all__ = ["TextAnchorMixin"]
 
-# Median norm of raw text embeddings of OpenAI's ViT-B/32 over the 1000 ImageNet names.
-_RAW_TEXT_NORM = 8.8
 # Solvers of the convex problems, and their iterations where max_iter is None.
 _ITERATIONS = {"lbfgs": 1000, "newton-cg": 100}
 
@@ -51,7 +50,7 @@ class TextAnchorMixin(RecipeMixin):
                 f"in row(s) {listing(zero)}. Drop these classes, or give them a prototype."
             )
         if self.prototype_norm is None and bool(((norms - 1).abs() < 1e-2).all()):
-            return _RAW_TEXT_NORM * task.prior_mean
+            return RAW_TEXT_NORM * task.prior_mean
         return self._start(task)
 
     def _fit_optimum(self, problem):

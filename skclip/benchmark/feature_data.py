@@ -10,13 +10,10 @@ import numpy as np
 
 from skclip.exceptions import DatasetError
 from skclip.features import CLIPFeaturizer
-from skclip.prompts import ClassPrompts, Prototypes
+from skclip.prompts import RAW_TEXT_NORM, ClassPrompts, Prototypes
 from skclip.utils.messages import listing
 
 __all__ = ["FeatureDataset", "embed_dataset", "load_feature_dataset"]
-
-# Of raw text embeddings of OpenAI's ViT-B/32, where arrays do not say.
-_RAW_TEXT_NORM = 8.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +98,7 @@ def _load(path, stamp):
         prototypes=Prototypes(text, np.arange(len(text)), logit_scale=scale),
         class_names=tuple(str(name) for name in names),
         backbone=str(arrays.get("backbone", "precomputed")),
-        text_norm=float(arrays.get("text_norm", _RAW_TEXT_NORM)),
+        text_norm=float(arrays.get("text_norm", RAW_TEXT_NORM)),
         fingerprint=_digest(*(arrays[name] for name in sorted(arrays))),
     )
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skclip.benchmark.feature_data import _RAW_TEXT_NORM
 from skclip.benchmark.method_registry import METHODS
 from skclip.benchmark.study import Interval, Study, interval, label_of
+from skclip.prompts import RAW_TEXT_NORM
 
 __all__ = ["Recommendation", "recommend"]
 
@@ -199,7 +199,7 @@ def _code(method, backbone, model, pretrained, templates):
         if pretrained is not None:
             prototypes = f"ClassPrompts(clip{f', templates={templates!r}' if templates else ''})"
         given = _arguments(
-            {k: _RAW_TEXT_NORM if v == "raw" else v for k, v in known.parameters.items()}
+            {k: RAW_TEXT_NORM if v == "raw" else v for k, v in known.parameters.items()}
         )
         if known.recipe is not None:
             first = f'{known.estimator}.from_recipe("{known.recipe}", {prototypes}'

@@ -25,7 +25,8 @@ from skclip.exceptions import EmbedError, ImageError
 from skclip.features.encoding import encode_images, unit_rows
 from skclip.features.files import expanded
 from skclip.features.reading import describe, is_path
-from skclip.store import Shard, ShardError, open_shard, replace_file, write_shard
+from skclip.store import Shard, ShardError, open_shard, write_shard
+from skclip.utils.files import replace_file
 
 __all__ = ["Job", "Settings", "absolute", "digest_of_paths", "embed_shard"]
 

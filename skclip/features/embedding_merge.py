@@ -8,7 +8,8 @@ import numpy as np
 
 from skclip.exceptions import EmbedError
 from skclip.features.embedding_job import Job
-from skclip.store import TEMPORARY, Shard, ShardError, replace_file, write_parts
+from skclip.store import Shard, ShardError, write_parts
+from skclip.utils.files import TEMPORARY, replace_file
 
 __all__ = ["failures_of", "merge_shards", "read_failures", "remove_shards", "write_failures"]
 

@@ -5,7 +5,10 @@ import numpy as np
 from skclip.exceptions import PrototypeMismatchError
 from skclip.utils.messages import listing
 
-__all__ = ["Prototypes"]
+__all__ = ["RAW_TEXT_NORM", "Prototypes"]
+
+# Median norm of raw text embeddings of OpenAI's ViT-B/32 over the 1000 ImageNet names.
+RAW_TEXT_NORM = 8.8
 
 
 class Prototypes:

@@ -6,11 +6,9 @@ A store knows nothing of images, texts or models: keys are digests, rows are arr
 
 from skclip.store.cache import Cache
 from skclip.store.shards import (
-    TEMPORARY,
     Shard,
     ShardError,
     open_shard,
-    replace_file,
     write_parts,
     write_shard,
 )
@@ -23,12 +21,10 @@ __all__ = [
     "Shard",
     "ShardError",
     "SpaceInfo",
-    "TEMPORARY",
     "Table",
     "cache_info",
     "clear_cache",
     "open_shard",
-    "replace_file",
     "write_parts",
     "write_shard",
 ]

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from skclip.store.shards import TEMPORARY, replace_file
 from skclip.store.table import SHARD_SUFFIX, Table
+from skclip.utils.files import TEMPORARY, replace_file
 
 __all__ = ["Cache", "parse_size", "shard_files", "spaces"]
 

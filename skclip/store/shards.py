@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import struct
-import uuid
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,12 +18,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from skclip.utils.files import replace_file
+
 __all__ = [
     "KEY_BYTES",
     "Shard",
     "ShardError",
     "open_shard",
-    "replace_file",
     "write_parts",
     "write_shard",
 ]
@@ -32,7 +32,6 @@ __all__ = [
 KEY_BYTES = 32
 _MAGIC = b"skclip\x00\x01"
 _FOOTER = struct.Struct("<QQI8s")  # length of the record, number of keys, CRC-32, magic
-TEMPORARY = ".tmp"
 
 
 class ShardError(Exception):
@@ -167,29 +166,3 @@ def _read(path: Path, file: BinaryIO) -> Shard:
     record = json.loads(file.read(n_text))
     keys = np.frombuffer(file.read(n_keys * KEY_BYTES), np.uint8).reshape(n_keys, KEY_BYTES)
     return Shard(path, tuple(shape), dtype, offset, record, keys, checksum)
-
-
-def replace_file(path: Path, write: Any) -> None:
-    """Call ``write(file)`` on a temporary file and give it its name when it is safe on disk."""
-    partial = path.with_name(f"{uuid.uuid4().hex}{TEMPORARY}")
-    try:
-        with partial.open("xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; Windows can neither open a folder nor needs it."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from skclip.store.cache import DESCRIPTION, root_of, spaces
-from skclip.store.shards import TEMPORARY, ShardError, open_shard
+from skclip.store.shards import ShardError, open_shard
 from skclip.store.table import SHARD_SUFFIX
+from skclip.utils.files import TEMPORARY
 
 __all__ = ["CacheInfo", "SpaceInfo", "cache_info", "clear_cache"]
 
