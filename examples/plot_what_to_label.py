@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.metrics import log_loss, roc_auc_score
 
-from skclip import BayesAdapterClassifier, ClassPrompts, CLIPFeaturizer
+from skclip import BayesAdapterClassifier, ClassPrompts, CLIPFeaturizer, Laplace
 from skclip.datasets import load_digits_images, tiny_clip
 
 data = load_digits_images(shift="combined")
@@ -33,7 +33,7 @@ pool, test = order[:448], order[448:]
 hidden = "nine"
 known = names[names != hidden]
 support = np.concatenate([pool[y[pool] == k][:8] for k in known])
-classifier = BayesAdapterClassifier(prompts, posterior="laplace", posterior_temperature=0.1)
+classifier = BayesAdapterClassifier(prompts, posterior=Laplace(temperature=0.1))
 classifier.fit(X[support], y[support])
 parts = classifier.predict_uncertainty(X[test])
 

@@ -11,11 +11,12 @@ from numbers import Integral, Real
 
 import torch
 
-from skclip.adapters.extending import (
+from skclip.adapters.base import (
     Interval,
     LinearAdapterClassifier,
+    LinearModel,
     LinearProblem,
-    fit_context,
+    fit_method,
     solve_map,
     warn_unless_converged,
 )
@@ -44,7 +45,6 @@ class WiSEFTClassifier(LinearAdapterClassifier):
     tol : float, default=1e-6
         The solver stops when ``gradient_norm_`` is at most this.
     device : str, default="auto"
-    verbose : int, default=0
     """
 
     _parameter_constraints: dict = {
@@ -66,7 +66,6 @@ class WiSEFTClassifier(LinearAdapterClassifier):
         max_iter=100,
         tol=1e-6,
         device="auto",
-        verbose=0,
     ):
         self.prototypes = prototypes
         self.alpha = alpha
@@ -76,31 +75,25 @@ class WiSEFTClassifier(LinearAdapterClassifier):
         self.max_iter = max_iter
         self.tol = tol
         self.device = device
-        self.verbose = verbose
 
-    @fit_context(prefer_skip_nested_validation=False)
+    @fit_method
     def fit(self, X, y, sample_weight=None):
         """Solve for the adapted weights, and average."""
-        if self.prototypes is None:
-            raise ValueError(
-                "WiSEFTClassifier averages with the zero-shot weights; got prototypes=None. Pass "
-                "an array, Prototypes or ClassPrompts."
-            )
-        task = self._prepare(X, y, sample_weight)
-        problem = LinearProblem(
-            X=task.X,
-            y=task.y,
-            sample_weight=task.sample_weight,
-            prior_mean=task.prior_mean,
-            prior_precision=task.X.new_full((task.n_classes,), self.prior_precision),
-            logit_scale=task.logit_scale,
+        self._check_has_text()
+        problem = self._check(X, y, sample_weight)
+        precision = problem.X.new_full((problem.n_classes,), self.prior_precision)
+        solution = solve_map(
+            LinearProblem.of(problem, prior_precision=precision),
+            tol=self.tol,
+            max_iter=self.max_iter,
         )
-        solution = solve_map(problem, tol=self.tol, max_iter=self.max_iter)
         warn_unless_converged(solution, self.tol)
-        self._store_linear(torch.lerp(task.prior_mean, solution.W, self.alpha))
-        self.n_iter_ = max(1, solution.n_iter)
-        self.gradient_norm_ = solution.gradient_norm
-        return self
+        W = torch.lerp(problem.prior_mean, solution.W, self.alpha)
+        return self._publish(
+            LinearModel(W, torch.zeros_like(W[:, 0]), problem.logit_scale),
+            n_iter_=max(1, solution.n_iter),
+            gradient_norm_=solution.gradient_norm,
+        )
 
 
 # %%

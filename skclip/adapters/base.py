@@ -1,56 +1,98 @@
-"""What every classifier shares: checking its input, and predicting from log-probabilities."""
+"""What every adapter shares: checking its input, publishing a model, predicting from it.
 
-from abc import ABCMeta, abstractmethod
-from dataclasses import dataclass
+``fit`` checks its input (:meth:`BaseAdapterClassifier._check`), which makes one
+:class:`~skclip._core.problem.Problem`; calls the core once; and publishes the
+:class:`~skclip._core.model.FittedModel` that comes back. Everything after a fit asks that
+model, and no constructor parameter is read again.
+"""
+
+import functools
+import warnings
+from abc import ABCMeta
+from collections.abc import Callable, Iterator
 from numbers import Real
+from typing import Any, ParamSpec, Self, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skclip._core.linear.objective import LinearProblem, solve_map
+from skclip._core.model import FittedModel, LinearModel
+from skclip._core.problem import Problem
+from skclip._core.solve.status import Status
 from skclip.adapters.classes import resolve_classes
 from skclip.exceptions import PrototypeMismatchError
 from skclip.utils.device import resolve_device
 from skclip.utils.labels import check_labels
 from skclip.utils.rows import row_digests, unit_rows
-from skclip.utils.sklearn_private import Interval, StrOptions, check_sample_weight
+from skclip.utils.sklearn_private import Interval, StrOptions, check_sample_weight, fit_context
 
-__all__ = ["BaseAdapterClassifier", "Task", "log_odds"]
+__all__ = [
+    "BaseAdapterClassifier",
+    "FittedModel",
+    "Interval",
+    "LinearAdapterClassifier",
+    "LinearModel",
+    "LinearProblem",
+    "Problem",
+    "StrOptions",
+    "decision_values",
+    "fit_method",
+    "of_two",
+    "solve_map",
+    "warn_unless_converged",
+]
 
 # CLIP's own cap on the learned scale, and the value that OpenAI's weights have.
 DEFAULT_LOGIT_SCALE = 100.0
 # Rows times features times classes up to which the CPU works in float64.
 _FLOAT64_WORK = 2e8
-# Of logits: small enough for the cache of a processor.
-_BYTES_PER_CHUNK = 4 * 2**20
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class Task:
-    """One fit, as tensors: X (n, d), y codes (n,), sample weights (n,), T (c, d) or None."""
+def fit_method(method: Callable[P, R]) -> Callable[P, R]:
+    """A method that fits: validates parameters, and finishes or leaves the estimator as it was.
 
-    X: torch.Tensor
-    y: torch.Tensor
-    sample_weight: torch.Tensor
-    prototypes: torch.Tensor | None
-    logit_scale: float
-    n_classes: int
+    That holds for errors, warnings turned into errors, and Ctrl-C. ``fit`` starts without
+    what an earlier fit has left; ``partial_fit`` goes on from it.
+    """
+    validated = fit_context(prefer_skip_nested_validation=False)(method)
 
-    @property
-    def prior_mean(self):
-        """(c, d) prototypes, or zeros where there is no text."""
-        if self.prototypes is not None:
-            return self.prototypes
-        return self.X.new_zeros(self.n_classes, self.X.shape[1])
+    @functools.wraps(method)
+    def whole(self: Any, *args: Any, **kwargs: Any) -> Any:
+        before = dict(vars(self))
+        try:
+            if method.__name__ == "fit":
+                forget_fit(self)
+            return validated(self, *args, **kwargs)
+        except BaseException:
+            # One assignment, which no signal can divide.
+            self.__dict__ = before
+            raise
+
+    return whole
+
+
+def forget_fit(estimator: BaseEstimator) -> None:
+    """Remove everything that a fit has set."""
+    for name in [name for name in vars(estimator) if name.endswith("_") or name == "_model"]:
+        delattr(estimator, name)
 
 
 class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
-    """Shell around the numerical core; a subclass supplies ``_fit`` and ``_log_proba``.
+    """Shell around the numerical core; a subclass supplies ``fit``.
 
-    The fitted state is NumPy arrays and numbers only, so that estimators pickle, clone
-    and move between GPU and CPU at no cost.
+    Its fit calls :meth:`_check`, a function that returns a FittedModel, and
+    :meth:`_publish`. Fitted attributes are NumPy arrays and numbers; the model in
+    ``_model`` lies on the CPU and pickles as NumPy arrays, so that estimators move between
+    GPU and CPU at no cost.
     """
 
     # Zero-shot classification does not.
@@ -61,20 +103,28 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         "logit_scale": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "normalize": [StrOptions({"auto"}), "boolean"],
         "device": [str, torch.device],
-        "verbose": ["verbose"],
     }
 
     # -- fitting --------------------------------------------------------------------
 
-    def _prepare(
-        self, X, y, sample_weight=None, class_weight=None, *, known_classes=None, reset=True
-    ):
-        """Validate the input of fit, set ``classes_`` and ``logit_scale_``, make the Task.
+    def _check(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        class_weight: dict | str | None = None,
+        *,
+        known_classes: ArrayLike | None = None,
+        first: bool = True,
+    ) -> Problem:
+        """Validate the input of fit and make the problem.
 
-        `known_classes` are classes besides those of `y`; `reset` as in validate_data.
+        Sets ``classes_``, ``logit_scale_``, ``normalize_``, ``device_``, ``text_prototypes_``
+        and ``row_digests_``. `known_classes` are classes besides those of `y`; `first` is
+        false where an earlier fit goes on.
         """
         X, y = validate_data(
-            self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=1, reset=reset
+            self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=1, reset=first
         )
         check_labels(y)
         weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -88,46 +138,74 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
                 class_weight, classes=present, y=y, sample_weight=weight
             )
             weight = weight * factors[codes]
-        vectors = None
+        text = None
         if prototypes is not None:
-            vectors = np.asarray(prototypes.vectors)
-            self._check_width(vectors.shape[1], X.shape[1])
+            text = np.asarray(prototypes.vectors)
+            self._check_width(text.shape[1], X.shape[1])
         if self._learns_from_rows:
-            before = [] if reset else [self._seen_rows]
-            self._seen_rows = np.concatenate([*before, row_digests(X)])
-        self._normalize = prototypes is not None if self.normalize == "auto" else self.normalize
-        if self._normalize:
+            before = [] if first else [self.row_digests_]
+            self.row_digests_ = np.concatenate([*before, row_digests(X)])
+        if first:
+            with_text = text is not None
+            self.normalize_ = with_text if self.normalize == "auto" else bool(self.normalize)
+        if self.normalize_:
             X = unit_rows(X, "X")
-            if vectors is not None and self._wants_unit_prototypes():
-                vectors = unit_rows(vectors, "prototypes")
-        self.logit_scale_ = self._resolve_logit_scale(X, weight, prototypes)
+            if text is not None and self._wants_unit_prototypes():
+                text = unit_rows(text, "prototypes")
+        if first:
+            self.logit_scale_ = float(self._resolve_logit_scale(X, weight, prototypes))
+        self.text_prototypes_ = text
+        self.device_ = str(self.device)
         device = resolve_device(self.device)
         dtype = self._dtype(device, len(X) * X.shape[1] * len(self.classes_))
 
-        def tensor(array, dtype=dtype):
+        def tensor(array: np.ndarray, dtype: torch.dtype = dtype) -> torch.Tensor:
             return torch.tensor(array, dtype=dtype, device=device)
 
-        return Task(
+        mean = np.zeros((len(self.classes_), X.shape[1])) if text is None else text
+        return Problem(
             X=tensor(X),
             y=tensor(codes, torch.int64),
             sample_weight=tensor(weight),
-            prototypes=None if vectors is None else tensor(vectors),
+            prior_mean=tensor(mean),
             logit_scale=self.logit_scale_,
-            n_classes=len(self.classes_),
+            has_text=text is not None,
         )
 
-    def _wants_unit_prototypes(self):
+    def _publish(self, model: FittedModel, **fitted: Any) -> Self:
+        """Store the model and the fitted attributes; tensors become NumPy arrays."""
+        for name, value in fitted.items():
+            array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
+            setattr(self, name, array)
+        self._model = model.on_cpu()
+        return self
+
+    def _fitted_model(self) -> Any:
+        if not hasattr(self, "_model"):
+            raise AttributeError(f"This {type(self).__name__} is not fitted yet. Call fit first.")
+        return self._model
+
+    def _wants_unit_prototypes(self) -> bool:
         """Whether prototypes are scaled to unit norm together with X."""
         return True
 
-    def _check_width(self, n_columns, n_features):
+    def _check_has_text(self) -> None:
+        if self.prototypes is None:
+            raise ValueError(
+                f"{type(self).__name__} needs text prototypes; got prototypes=None. Pass an array, "
+                "Prototypes or ClassPrompts."
+            )
+
+    def _check_width(self, n_columns: int, n_features: int) -> None:
         if n_columns != n_features:
             raise PrototypeMismatchError(
                 f"prototypes must have as many columns as X has features; got {n_columns} columns "
                 f"and {n_features} features. Take prototypes and features from the same model."
             )
 
-    def _resolve_logit_scale(self, X, sample_weight, prototypes):
+    def _resolve_logit_scale(
+        self, X: np.ndarray, sample_weight: np.ndarray, prototypes: Any
+    ) -> float:
         """The factor from dot product to logit; a subclass says what "auto" is without text."""
         if self.logit_scale != "auto":
             return float(self.logit_scale)
@@ -135,44 +213,69 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
             return self._logit_scale_without_text(X, sample_weight)
         return DEFAULT_LOGIT_SCALE if prototypes.logit_scale is None else prototypes.logit_scale
 
-    def _logit_scale_without_text(self, X, sample_weight):
+    def _logit_scale_without_text(self, X: np.ndarray, sample_weight: np.ndarray) -> float:
         return 1.0
 
     @staticmethod
-    def _dtype(device, work):
+    def _dtype(device: torch.device, work: float) -> torch.dtype:
         """float64 on the CPU unless the problem is large; float32 on accelerators."""
         small = device.type == "cpu" and work <= _FLOAT64_WORK
         return torch.float64 if small else torch.float32
 
     # -- predicting -----------------------------------------------------------------
 
-    @abstractmethod
-    def _log_proba(self, X):
-        """Predictive log-probabilities (n, c) of a tensor of (normalised) rows."""
+    def check_rows(self, X: ArrayLike) -> np.ndarray:
+        """Rows to predict, validated, and scaled to unit norm if those of fit were.
 
-    def _check_rows(self, X):
-        """Rows to predict, validated and scaled as in fit."""
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            float32 if X is, else float64.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return unit_rows(X, "X") if self._normalize else X
+        return unit_rows(X, "X") if self.normalize_ else X
 
-    def _chunks(self, X):
-        """Slices of checked rows, and these rows as tensors, by a budget of memory."""
-        device = resolve_device(self.device)
-        step = max(1, _BYTES_PER_CHUNK // (X.dtype.itemsize * len(self.classes_)))
+    def _in_chunks(self, X: np.ndarray) -> Iterator[tuple[slice, torch.Tensor, FittedModel]]:
+        """Slices of checked rows, these rows as tensors, and the model where they are."""
+        device = resolve_device(self.device_)
+        model = self._model.to(torch.empty(0, dtype=torch.from_numpy(X[:0]).dtype, device=device))
+        row = X.dtype.itemsize * model.numbers_per_row(X.shape[1])
+        step = max(1, model.bytes_per_chunk // row)
         for first in range(0, len(X), step):
             where = slice(first, first + step)
-            yield where, torch.tensor(X[where], device=device)
+            yield where, torch.tensor(X[where], device=device), model
 
-    def _predict_rows(self, X, finish):
-        """Apply `finish` to the log-probabilities of X, chunk by chunk, into one array."""
-        X = self._check_rows(X)
+    def _predict_rows(
+        self, X: ArrayLike, ask: Callable[[FittedModel, torch.Tensor], torch.Tensor]
+    ) -> np.ndarray:
+        """(n, c) what the model says of the rows, chunk by chunk."""
+        X = self.check_rows(X)
         out = np.empty((len(X), len(self.classes_)), dtype=X.dtype)
-        for where, rows in self._chunks(X):
-            out[where] = finish(self._log_proba(rows)).cpu().numpy()
+        for where, rows, model in self._in_chunks(X):
+            out[where] = ask(model, rows).cpu().numpy()
         return out
 
-    def predict_log_proba(self, X):
+    def logits(self, X: ArrayLike) -> np.ndarray:
+        """Logits of every class by the one best set of weights.
+
+        Their softmax is :meth:`predict_proba` unless predictions average over a posterior.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        return self._predict_rows(X, lambda model, rows: model.logits(rows))
+
+    def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Logarithm of :meth:`predict_proba`, accurate for tiny probabilities.
 
         Parameters
@@ -184,9 +287,9 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         ndarray of shape (n_samples, n_classes)
             Natural logarithm, columns in the order of ``classes_``.
         """
-        return self._predict_rows(X, lambda log_proba: log_proba)
+        return self._predict_rows(X, lambda model, rows: model.log_proba(rows))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Probability of every class.
 
         Parameters
@@ -198,10 +301,14 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         ndarray of shape (n_samples, n_classes)
             Rows sum to 1; columns in the order of ``classes_``.
         """
-        return self._predict_rows(X, torch.exp)
+        log_proba = self.predict_log_proba(X)
+        return np.exp(log_proba, out=log_proba)
 
-    def decision_function(self, X):
-        """Predictive log-odds of every class against the rest.
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """Log-probability of every class; log-odds of the second where there are two.
+
+        Its softmax is :meth:`predict_proba`, as that of LogisticRegression, so that
+        scikit-learn's temperature scaling is exact.
 
         Parameters
         ----------
@@ -210,13 +317,10 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         ndarray of shape (n_samples, n_classes) or (n_samples,)
-            ``log(p / (1 - p))`` with p of :meth:`predict_proba`; of the second class only
-            when there are two, as in scikit-learn.
         """
-        scores = self._predict_rows(X, log_odds)
-        return scores[:, 1] if len(self.classes_) == 2 else scores
+        return decision_values(self.predict_log_proba(X))
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Most probable class.
 
         Parameters
@@ -231,11 +335,53 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         return self.classes_[log_proba.argmax(axis=1)]
 
 
-def log_odds(log_proba):
-    """log p - log(1 - p) of every entry, accurate also where p rounds to 1."""
-    # Below one half, 1 - p loses no digits; at most one entry of a row is above.
-    rest = (-torch.expm1(log_proba.clamp(max=-torch.finfo(log_proba.dtype).tiny))).log()
-    top = log_proba.argmax(dim=1, keepdim=True)
-    others = log_proba.scatter(1, top, -torch.inf)
-    rest.scatter_(1, top, others.logsumexp(dim=1, keepdim=True))
-    return log_proba - rest
+class LinearAdapterClassifier(BaseAdapterClassifier):
+    """An adapter whose model has W, b, logit_scale and temperature, as LinearModel has.
+
+    ``X @ coef_.T + intercept_``, X as normalised, are its logits.
+    """
+
+    @property
+    def prototypes_(self) -> np.ndarray:
+        """Adapted prototypes W (n_classes, n_features), in the units of the prototypes given."""
+        return self._fitted_model().W.numpy()
+
+    @property
+    def coef_(self) -> np.ndarray:
+        """``logit_scale_ / temperature_ * prototypes_``; of two classes their difference (1, d)."""
+        model = self._fitted_model()
+        return of_two(model.W.numpy() * (model.logit_scale / model.temperature))
+
+    @property
+    def intercept_(self) -> np.ndarray:
+        """Biases over the temperature; of two classes their difference (1,)."""
+        model = self._fitted_model()
+        return of_two(model.b.numpy() / model.temperature)
+
+    @property
+    def temperature_(self) -> float:
+        """What logits were divided by."""
+        return self._fitted_model().temperature
+
+
+def of_two(values: np.ndarray) -> np.ndarray:
+    """Numbers per class as scikit-learn wants them: of two classes their difference."""
+    return values[1:] - values[:1] if len(values) == 2 else values
+
+
+def decision_values(log_proba: np.ndarray) -> np.ndarray:
+    """Log-probabilities (n, c) as scikit-learn wants scores: (n,) log-odds where c is two."""
+    return log_proba[:, 1] - log_proba[:, 0] if log_proba.shape[1] == 2 else log_proba
+
+
+def warn_unless_converged(solution: Any, tol: float) -> None:
+    """ConvergenceWarning from the solver's status."""
+    exhausted = solution.status is Status.PRECISION and solution.gradient_norm > 1e3 * tol
+    if solution.status is Status.MAX_ITER or exhausted:
+        warnings.warn(
+            f"The solver stopped before its certificate reached tol={tol:g}: "
+            f"{solution.status.value} (gradient norm {solution.gradient_norm:.3g} after "
+            f"{solution.n_iter} iterations). Increase max_iter, or tol.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )

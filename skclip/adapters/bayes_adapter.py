@@ -1,37 +1,30 @@
 """The Bayesian adapter."""
 
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
-from sklearn.base import clone
+import torch
+from numpy.typing import ArrayLike
 
-from skclip.adapters.bayes_linear import LinearFormMixin
-from skclip.adapters.cosine_bayes_adapter import CosineFormMixin
-from skclip.adapters.groups import group_codes
-from skclip.adapters.linear import LinearAdapterClassifier
-from skclip.adapters.partial_fit import PartialFitMixin
+from skclip._core.linear.leave_one_out import Groups
+from skclip._core.linear.prior import with_prior
+from skclip._core.posterior.fit import PosteriorFit, Solver, fit_posterior
+from skclip._core.posterior.update import update
+from skclip._core.problem import Problem
+from skclip.adapters.base import LinearAdapterClassifier, fit_method, warn_unless_converged
+from skclip.adapters.classes import one_per_class
+from skclip.adapters.cosine_bayes_adapter import CosineBayesAdapterClassifier
+from skclip.adapters.images import group_codes
+from skclip.adapters.posteriors import Laplace, Variational, posterior_settings
 from skclip.adapters.uncertainty import UncertaintyMixin
-from skclip.prompts import RAW_TEXT_NORM, Prototypes
-from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
+from skclip.utils.random_state import integer_seed
+from skclip.utils.sklearn_private import Interval, StrOptions
 
 __all__ = ["BayesAdapterClassifier"]
 
-_PAPER_PRIOR_STD = 0.01
-# What a fit may leave behind; another fit on the same object starts without it.
-_OPTIONAL_ATTRIBUTES = (
-    "elbo_",
-    "gradient_norm_",
-    "loo_log_likelihood_",
-    "loo_results_",
-    "posterior_precision_",
-    "_class_means",
-    "posterior_std_",
-)
 
-
-class BayesAdapterClassifier(
-    PartialFitMixin, UncertaintyMixin, LinearFormMixin, CosineFormMixin, LinearAdapterClassifier
-):
+class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
     r"""Bayesian few-shot adapter: a Gaussian prior around the text prototypes.
 
     The model of Morales-Alvarez et al. [1]_ is
@@ -55,54 +48,31 @@ class BayesAdapterClassifier(
     prior_precision : "auto", "clap", float or array-like of shape (n_classes,), default="auto"
         Precision :math:`\lambda_c` of the prior, in inverse squared weight units; large
         values give the zero-shot classifier. "auto" chooses one for all classes by
-        leave-one-out; with ``form="cosine"`` a precision must be given. "clap" is the prior
-        whose mode is CLAP's optimum [2]_ in the linear form: :math:`\lambda_c = 2 n \mu_c / c`
+        leave-one-out. "clap" is the prior whose mode is CLAP's optimum [2]_:
+        :math:`\lambda_c = 2 n \mu_c / c`
         with n the sum of the sample weights and :math:`\mu_c` the mean zero-shot probability of
         the true class over class c's rows (over all classes' means where class c has no
         row). It is isotropic and has no bias, whatever `prior_shape` is.
     temperature : "auto" or float, default="auto"
         Logits are divided by it. "auto" is fitted to the leave-one-out logits, jointly with
-        the posterior temperature; 1 for ``form="cosine"``.
+        the temperature of the posterior; 1 leaves probabilities as the likelihood has them.
     prior_shape : {"adaptive", "isotropic"}, default="adaptive"
         Covariance of the prior in feature space. "isotropic" is the paper's
         :math:`I / \lambda_c`. "adaptive" is :math:`M M^\top / \lambda_c` with a metric M that
         trusts directions in which the texts differ more, and those in which images of
         one class differ less, and gives every class a small bias. Without prototypes it
         is isotropic.
-    posterior : {"map", "laplace", "variational"}, default="map"
-        "map" predicts at the posterior mode. "laplace" averages over a Gaussian at the mode
-        with the curvature there, "variational" over the Gaussian that maximises the
-        variational bound; both are independent over classes.
-    covariance : {"auto", "isotropic", "diagonal", "full"}, default="auto"
-        Covariance of each class's weights. "full" is the inverse of the block of class c of
-        the precision, :math:`M (\lambda_c I + \tau^2 M^\top X^\top H_c X M)^{-1} M^\top` with
-        :math:`H_c` the curvature :math:`p_c (1 - p_c)` of the rows, bias included. "diagonal"
-        keeps the diagonal of that precision in the principal axes of the support rows,
-        "isotropic" (the paper's) its mean over all dimensions. Outside the span of the
-        support rows "full" and "diagonal" leave the prior as it is. "auto" is "full" for the
-        linear form and "isotropic" for the cosine form, which has no other.
-    form : {"linear", "cosine"}, default="linear"
-        "cosine" divides every :math:`w_c` by its norm, as the paper's code does. That
-        problem is not convex and is trained by stochastic gradients.
-    posterior_temperature : "auto", "paper" or float, default="auto"
-        In the linear form the factor T of the posterior covariance; for "variational" it also
-        weights the Kullback-Leibler divergence from a prior that is narrowed as much, so
-        that 1 is the true bound and small values lead to the mode. "auto" takes the one of
-        0, 0.003, 0.01, 0.03, 0.1, 0.3 and 1 that predicts left-out rows best, 0 being the
-        mean alone; the true posterior (1) is often badly under-confident. In the cosine
-        form it is the weight of the divergence in the bound, and "auto" is 1. "paper" is the
-        recipe's much smaller weight :math:`n / (500 c d)`, there ramped up linearly over the
-        epochs.
-    n_posterior_samples : int, default=32
-        Draws of the logits that predictions average.
-    average : {"probabilities", "logits"}, default="probabilities"
-        What is averaged over draws. The textbook form averages probabilities.
-    solver : {"auto", "newton-cg", "lbfgs", "sgd"}, default="auto"
-        Of the mode. "auto" is "newton-cg" for the linear form and "sgd" for the cosine form;
-        "lbfgs" is for the linear form, too.
+    posterior : {"map", "laplace", "variational"}, Laplace or Variational, default="map"
+        "map" predicts at the posterior mode, which is fastest and rarely worse. "laplace"
+        averages over a Gaussian at the mode with the curvature there, "variational" over the
+        Gaussian that maximises the variational bound; both are independent over classes, and
+        :class:`Laplace` and :class:`Variational` have their details.
+    solver : {"newton-cg", "lbfgs"}, default="newton-cg"
+        What finds the mode: Newton's method with conjugate gradients, which needs fewer
+        products here, or L-BFGS. Both stop at the same optimum.
     fit_intercept : "auto" or bool, default="auto"
         Add a bias without prior. "auto" does without prototypes; with them the bias is that
-        of `prior_shape`. Only ``form="linear"``. A posterior gives it a prior of 10 logits.
+        of `prior_shape`. A posterior gives it a prior of 10 logits.
     class_weight : dict, "balanced" or None, default=None
         As in LogisticRegression.
     logit_scale : "auto" or float, default="auto"
@@ -110,35 +80,35 @@ class BayesAdapterClassifier(
         100). Without prototypes it is one over the root mean square of the centred
         features, so that precisions do not depend on the unit of X.
     normalize : "auto" or bool, default="auto"
-        Scale rows of X and prototypes to unit norm; "auto" does with prototypes. The
-        cosine form keeps the norm of the prototypes, which scales its prior.
-    prototype_norm : float or None, default=None
-        Rescale the prototypes to this norm (``form="cosine"`` only).
+        Scale rows of X and prototypes to unit norm; "auto" does with prototypes.
     max_iter : int or None, default=None
-        Newton iterations per fit and rounds of the variational bound (None: 100),
-        iterations of "lbfgs" (None: 1000) or epochs of SGD (None: 300).
+        Iterations of the solver (None: 100 of "newton-cg", 1000 of "lbfgs") and rounds of the
+        variational bound (None: 100). A fit that needs more warns.
     tol : float, default=1e-6
         The solver stops when ``gradient_norm_`` is at most this, the variational bound when a
         round gains less than this per unit of weight.
-    learning_rate : float, default=0.1
-        First rate of SGD.
-    batch_size : int, default=256
-        Of SGD.
     random_state : int, RandomState or None, default=None
-        Shuffles and draws. An estimator repeats its draws, so that its predictions do.
+        Draws of a posterior. An estimator repeats its draws, so that its predictions do.
     device : str, default="auto"
         "auto" is CUDA where there is a usable GPU, else the CPU.
-    verbose : int, default=0
-        Show a progress bar over epochs.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         All classes that have a prototype, also those without an image.
-    coef_ : ndarray of shape (n_classes, n_features)
-        Posterior mean of the weights, the mode for "map" and "laplace".
-    intercept_ : ndarray of shape (n_classes,)
+    prototypes_ : ndarray of shape (n_classes, n_features)
+        Adapted text prototypes: mean of the weights, the mode unless "variational".
+    coef_ : ndarray of shape (n_classes, n_features), (1, n_features) for two classes
+        ``logit_scale_ / temperature_ * prototypes_``, so that ``X @ coef_.T + intercept_`` with
+        X as normalised are the logits at the mean; of two classes the difference.
+    intercept_ : ndarray of shape (n_classes,), (1,) for two classes
+    text_prototypes_ : ndarray of shape (n_classes, n_features) or None
+        Prototypes as they were given, scaled as X.
     logit_scale_ : float
+    normalize_ : bool
+        Whether rows are scaled to unit norm.
+    device_ : str
+        Where predictions are computed: `device` as it was at the fit.
     prior_precision_ : ndarray of shape (n_classes,)
     temperature_ : float
     posterior_temperature_ : float
@@ -151,26 +121,29 @@ class BayesAdapterClassifier(
         ``log_posterior``: leave-one-out log-likelihood plus log prior of both, in nats up to
         a constant. The largest was chosen. Only with ``prior_precision="auto"``.
     elbo_ : float
-        Variational bound at ``posterior_temperature_``, in nats; only linear and
-        "variational".
+        Variational bound at ``posterior_temperature_``, in nats; only "variational".
     posterior_std_ : ndarray of shape (n_classes,)
-        Standard deviation of each class's weights; only where it is one number.
+        Standard deviation of each class's weights; only where it is one number, with an
+        isotropic prior and posterior.
     posterior_precision_ : dict of ndarray
         Precision of the weights at temperature 1 in compact form: orthonormal axes
         ``basis`` (d, r) about ``centre`` (d,) after ``metric`` (d, d), if any; for class c
         the precision is ``diag(diagonal[c]) + factor[owner == c].T @ factor[owner == c]`` in
         these axes and the bias, and ``outside[c]`` in all others. After :meth:`fit` with
-        "map" its diagonal. Only linear.
+        "map" its diagonal.
     n_iter_ : int
     gradient_norm_ : float
-        Certificate of optimality of the linear form: the largest class-wise norm of the
+        Certificate of optimality: the largest class-wise norm of the
         gradient in the scaled weights :math:`\tau W`, over the sum of the sample weights.
+    row_digests_ : ndarray of shape (n_samples,)
+        Digests of 8 bytes of the rows learned from, by which :func:`check_unseen` knows them.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Only when X has string column names.
 
     See Also
     --------
+    CosineBayesAdapterClassifier : The paper's own form and recipe.
     ZeroShotClassifier : The limit of large prior precision.
     LinearProbeClassifier : The same likelihood without the text prior.
 
@@ -222,83 +195,59 @@ class BayesAdapterClassifier(
         ],
         "temperature": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "prior_shape": [StrOptions({"adaptive", "isotropic"})],
-        "posterior": [StrOptions({"map", "laplace", "variational"})],
-        "covariance": [StrOptions({"auto", "isotropic", "diagonal", "full"})],
-        "form": [StrOptions({"linear", "cosine"})],
-        "posterior_temperature": [
-            StrOptions({"auto", "paper"}),
-            Interval(Real, 0, None, closed="neither"),
-        ],
-        "n_posterior_samples": [Interval(Integral, 1, None, closed="left")],
-        "average": [StrOptions({"probabilities", "logits"})],
-        "solver": [StrOptions({"auto", "newton-cg", "lbfgs", "sgd"})],
+        "posterior": [StrOptions({"map", "laplace", "variational"}), Laplace, Variational],
+        "solver": [StrOptions({"newton-cg", "lbfgs"})],
         "fit_intercept": [StrOptions({"auto"}), "boolean"],
         "class_weight": [dict, StrOptions({"balanced"}), None],
-        **CosineFormMixin._recipe_constraints,
+        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="neither")],
+        "random_state": ["random_state"],
     }
 
     def __init__(
         self,
-        prototypes=None,
+        prototypes: Any = None,
         *,
-        prior_precision="auto",
-        temperature="auto",
-        prior_shape="adaptive",
-        posterior="map",
-        covariance="auto",
-        form="linear",
-        posterior_temperature="auto",
-        n_posterior_samples=32,
-        average="probabilities",
-        solver="auto",
-        fit_intercept="auto",
-        class_weight=None,
-        logit_scale="auto",
-        normalize="auto",
-        prototype_norm=None,
-        max_iter=None,
-        tol=1e-6,
-        learning_rate=0.1,
-        batch_size=256,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
+        prior_precision: str | float | ArrayLike = "auto",
+        temperature: str | float = "auto",
+        prior_shape: str = "adaptive",
+        posterior: str | Laplace | Variational = "map",
+        solver: str = "newton-cg",
+        fit_intercept: str | bool = "auto",
+        class_weight: dict | str | None = None,
+        logit_scale: str | float = "auto",
+        normalize: str | bool = "auto",
+        max_iter: int | None = None,
+        tol: float = 1e-6,
+        random_state: int | np.random.RandomState | None = None,
+        device: str | torch.device = "auto",
+    ) -> None:
         self.prototypes = prototypes
         self.prior_precision = prior_precision
         self.temperature = temperature
         self.prior_shape = prior_shape
         self.posterior = posterior
-        self.covariance = covariance
-        self.form = form
-        self.posterior_temperature = posterior_temperature
-        self.n_posterior_samples = n_posterior_samples
-        self.average = average
         self.solver = solver
         self.fit_intercept = fit_intercept
         self.class_weight = class_weight
         self.logit_scale = logit_scale
         self.normalize = normalize
-        self.prototype_norm = prototype_norm
         self.max_iter = max_iter
         self.tol = tol
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
         self.random_state = random_state
         self.device = device
-        self.verbose = verbose
 
-    @classmethod
-    def from_recipe(cls, name, prototypes, **changes):
+    @staticmethod
+    def from_recipe(name: str, prototypes: Any, **changes: Any) -> CosineBayesAdapterClassifier:
         """A named configuration from the literature.
 
         Parameters
         ----------
         name : {"paper"}
-            "paper": cosine form, isotropic posterior, prior standard deviation 0.01 on the
-            scale of raw text embeddings, SGD for 300 epochs, 10 draws at prediction. Known from
-            two independent ports of the authors' code.
+            "paper": the defaults of :class:`CosineBayesAdapterClassifier`: cosine form,
+            isotropic posterior, prior standard deviation 0.01 on the scale of raw text
+            embeddings, SGD for 300 epochs, 10 draws at prediction. Known from two independent
+            ports of the authors' code.
         prototypes : array-like, Prototypes or ClassPrompts
             Text prototypes. ClassPrompts are asked for raw embeddings; unit-norm arrays are
             scaled to norm 8.8, the typical norm of the raw embeddings of OpenAI's ViT-B/32.
@@ -307,34 +256,33 @@ class BayesAdapterClassifier(
 
         Returns
         -------
-        BayesAdapterClassifier
+        CosineBayesAdapterClassifier
+
+        Raises
+        ------
+        ValueError
+            If there is no recipe of this name.
 
         Examples
         --------
         >>> import numpy as np
         >>> from skclip import BayesAdapterClassifier
         >>> recipe = BayesAdapterClassifier.from_recipe("paper", np.eye(3), max_iter=50)
-        >>> recipe.form, recipe.prior_precision, recipe.max_iter
-        ('cosine', 10000.0, 50)
+        >>> recipe.prior_precision, recipe.prototype_norm, recipe.max_iter
+        (10000.0, 8.8, 50)
         """
         if name != "paper":
             raise ValueError(f"The recipes are: 'paper'; got {name!r}.")
-        settings = {
-            "form": "cosine",
-            "posterior": "variational",
-            "prior_precision": _PAPER_PRIOR_STD**-2,
-            "temperature": 1.0,
-            "posterior_temperature": "paper",
-            "n_posterior_samples": 10,
-        }
-        if hasattr(prototypes, "encode"):
-            prototypes = clone(prototypes).set_params(normalize=False)
-        elif _is_unit_norm(prototypes):
-            settings["prototype_norm"] = RAW_TEXT_NORM
-        return cls(prototypes, **{**settings, **changes})
+        return CosineBayesAdapterClassifier.of_text(prototypes, **changes)
 
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None, groups=None):
+    @fit_method
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Fit the posterior.
 
         Parameters
@@ -348,7 +296,7 @@ class BayesAdapterClassifier(
         groups : array-like of shape (n_samples,), default=None
             Image of each row, where an image has several (augmented views): "auto" then leaves
             whole images out. Pass ``sample_weight=1 / n_views`` with it, so that an image
-            counts once. Without effect on ``form="cosine"``.
+            counts once.
 
         Returns
         -------
@@ -359,72 +307,154 @@ class BayesAdapterClassifier(
         PrototypeMismatchError
             If prototypes and data disagree in classes or features.
         ValueError
-            If a parameter does not fit `form`, a row of X to be normalised is zero, or a group
-            has several labels.
+            If there is one class only, ``prior_precision="clap"`` has no text, a row of X to
+            be normalised is zero, or a group has several labels.
         """
-        self._check_combination()
-        self._forget()
-        task = self._prepare(X, y, sample_weight, self.class_weight)
-        codes = None if groups is None else group_codes(groups, y)
-        if self.form == "cosine":
-            return self._fit_cosine(task)
-        return self._fit_linear(task, codes)
+        self._check_clap()
+        problem = self._check(X, y, sample_weight, self.class_weight)
+        return self._fit_posterior(problem, None if groups is None else group_codes(groups, y))
 
-    def _check_combination(self):
+    @fit_method
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        r"""Learn from more images: the Gaussian posterior becomes the prior.
+
+        The first call is :meth:`fit`, and also keeps the precision of the weights, in the
+        form of the posterior's covariance. (After a call of :meth:`fit` with
+        ``posterior="map"``, of which only the diagonal is kept, learning goes on from that.)
+        Every further call maximises
+        the likelihood of the new rows times that Gaussian, and adds the curvature of the
+        new rows. No row is kept, only the mean of each class, which tells new classes where
+        the old ones are. What is exact for Gaussian likelihoods is close for this one:
+        coupling between classes and the change of curvature since are lost, so that
+        fitting all rows at once is better where they still exist. Prior precision,
+        temperatures, metric and logit scale stay those of the first call, which should
+        therefore hold rows of most classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New rows only.
+        y : array-like of shape (n_samples,)
+            Labels. A class may be new if it has a prototype, or if there is no text:
+            give `prototypes` one more row (array, in sorted order of all labels so far), one
+            more label (Prototypes), or one more name (ClassPrompts) before the call.
+        classes : array-like, default=None
+            Labels besides those of `y` that the model should know.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights.
+
+        Returns
+        -------
+        self : BayesAdapterClassifier
+
+        Raises
+        ------
+        ValueError
+            If `class_weight` is "balanced".
+        """
+        self._check_clap()
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                "class_weight='balanced' needs all rows at once; got a call of partial_fit. Pass "
+                "a dict, or sample_weight."
+            )
+        known = None if classes is None else np.unique(classes)
+        if not hasattr(self, "_model"):
+            problem = self._check(X, y, sample_weight, self.class_weight, known_classes=known)
+            return self._fit_posterior(problem, to_be_continued=True)
+        old = self.classes_
+        known = old if known is None else np.union1d(old, known)
+        problem = self._check(
+            X, y, sample_weight, self.class_weight, known_classes=known, first=False
+        )
+        position = torch.from_numpy(np.searchsorted(self.classes_, old)).to(problem.X.device)
+        settings = posterior_settings(
+            self.posterior, problem, self._model.averaging.seed, to_be_continued=True
+        )
+        model = self._model.to(problem.X)
+        return self._publish_fit(update(model, problem, position, settings, self._solver()))
+
+    def _check_clap(self) -> None:
         needs_text = isinstance(self.prior_precision, str) and self.prior_precision == "clap"
         if needs_text and self.prototypes is None:
             raise ValueError(
                 "prior_precision='clap' is how well the text predicts the support set; got "
                 "prototypes=None. Pass prototypes, or prior_precision='auto'."
             )
-        if self.form == "linear":
-            if self.solver == "sgd":
-                raise ValueError(
-                    "solver='sgd' belongs to form='cosine'; got form='linear', which is convex. "
-                    "Pass solver='auto', 'newton-cg' or 'lbfgs'."
-                )
-            return
-        if self.posterior != "variational":
-            raise ValueError(
-                f"form='cosine' is fitted by posterior='variational'; got posterior="
-                f"{self.posterior!r}. Pass form='linear' for the posterior mode or its Laplace "
-                "approximation."
-            )
-        if self.covariance not in ("auto", "isotropic"):
-            raise ValueError(
-                "form='cosine' has covariance='isotropic'; got covariance="
-                f"{self.covariance!r}. Pass form='linear' for the others."
-            )
-        if self.solver not in ("auto", "sgd"):
-            raise ValueError(
-                f"form='cosine' is fitted by solver='sgd'; got solver={self.solver!r}. Pass "
-                "form='linear' for a second-order solver."
-            )
-        if self.prototypes is None:
-            raise ValueError(
-                "form='cosine' needs prototypes, whose direction is its prior mean; got None. "
-                "Pass prototypes, or form='linear'."
-            )
-        if isinstance(self.prior_precision, str) and self.prior_precision == "auto":
-            raise ValueError(
-                "form='cosine' needs a prior_precision; got 'auto', which form='linear' has. The "
-                "paper recipe uses 10000 with prototypes of norm 8.8."
-            )
 
-    def _forget(self):
-        for name in _OPTIONAL_ATTRIBUTES:
-            if hasattr(self, name):
-                delattr(self, name)
+    def _fit_posterior(
+        self, problem: Problem, codes: np.ndarray | None = None, to_be_continued: bool = False
+    ) -> Self:
+        """From scratch, on rows of images with these codes."""
+        named = isinstance(self.prior_precision, str)
+        precision = self.prior_precision
+        if not named:
+            precision = one_per_class(precision, problem, "prior_precision", positive=True)
+        fitted = fit_posterior(
+            with_prior(
+                problem,
+                precision,
+                adaptive=self.prior_shape == "adaptive",
+                fit_intercept=None if self.fit_intercept == "auto" else bool(self.fit_intercept),
+            ),
+            posterior_settings(
+                self.posterior,
+                problem,
+                integer_seed(self.random_state),
+                to_be_continued=to_be_continued,
+            ),
+            self._solver(),
+            search=named and precision == "auto",
+            temperature=None if self.temperature == "auto" else float(self.temperature),
+            groups=None
+            if codes is None
+            else Groups.of(torch.from_numpy(codes).to(problem.X.device), problem.sample_weight),
+        )
+        return self._publish_fit(fitted)
 
-    def _wants_unit_prototypes(self):
-        return self.form == "linear"
+    def _solver(self) -> Solver:
+        return Solver(self.solver, self.tol, self.max_iter)
 
-    def _logit_scale_without_text(self, X, sample_weight):
+    def _publish_fit(self, fitted: PosteriorFit) -> Self:
+        for report in (*fitted.others, fitted.solution):
+            warn_unless_converged(report, self.tol)
+        model = fitted.model
+        published = {
+            "prior_precision_": model.prior_precision,
+            "posterior_temperature_": model.posterior_temperature,
+            "n_iter_": max(1, fitted.solution.n_iter),
+            "gradient_norm_": fitted.solution.gradient_norm,
+            "loo_log_likelihood_": fitted.log_likelihood,
+            "elbo_": fitted.bound,
+        }
+        if fitted.tried is not None:
+            precision, temperature, loss = np.array(fitted.tried).T
+            published["loo_results_"] = {
+                "prior_precision": precision,
+                "temperature": temperature,
+                "log_posterior": -loss,
+            }
+        if model.posterior_is_isotropic:
+            std = (model.posterior_temperature / model.posterior.outside).sqrt()
+            published["posterior_std_"] = std
+        given = {name: value for name, value in published.items() if value is not None}
+        return self._publish(model, **given)
+
+    @property
+    def posterior_precision_(self) -> dict[str, np.ndarray]:
+        """Precision of the weights at temperature 1, in compact form."""
+        arrays = self._fitted_model().arrays()
+        names = ("frame.basis", "frame.centre", "frame.metric", "posterior.diagonal")
+        names += ("posterior.outside", "posterior.factor", "posterior.owner")
+        return {n.partition(".")[2]: arrays[n] for n in names if arrays[n] is not None}
+
+    def _logit_scale_without_text(self, X: np.ndarray, sample_weight: np.ndarray) -> float:
         centred = X - np.average(X, axis=0, weights=sample_weight)
         square = np.average(centred**2, weights=np.broadcast_to(sample_weight[:, None], X.shape))
         return 1.0 / np.sqrt(square) if square > 0 else 1.0
-
-
-def _is_unit_norm(prototypes):
-    vectors = prototypes.vectors if isinstance(prototypes, Prototypes) else np.asarray(prototypes)
-    return vectors.ndim == 2 and np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-2)

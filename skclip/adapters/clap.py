@@ -1,9 +1,10 @@
 """The class-adaptive linear probe."""
 
 from numbers import Real
+from typing import Self
 
-import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from skclip._core.linear.clap_prior import (
     AdaptiveMultipliers,
@@ -13,15 +14,24 @@ from skclip._core.linear.clap_prior import (
 )
 from skclip._core.linear.objective import LinearProblem
 from skclip._core.posterior.cosine import cosine_logits, fit_cosine_map
-from skclip.adapters.linear import LinearAdapterClassifier
-from skclip.adapters.text_anchor import TextAnchorMixin
+from skclip._core.problem import Problem
+from skclip.adapters.base import LinearAdapterClassifier, fit_method
+from skclip.adapters.classes import one_per_class
+from skclip.adapters.near_text import (
+    ITERATIONS,
+    cosine_model,
+    cosine_problem,
+    solve_convex,
+    start_at,
+)
+from skclip.adapters.recipe import RECIPE_CONSTRAINTS, progress_bar, recipe_of
 from skclip.utils.random_state import torch_generator
-from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
+from skclip.utils.sklearn_private import Interval, StrOptions
 
 __all__ = ["CLAPClassifier"]
 
 
-class CLAPClassifier(TextAnchorMixin, LinearAdapterClassifier):
+class CLAPClassifier(LinearAdapterClassifier):
     r"""CLAP: a linear probe that a penalty per class keeps near the text prototypes.
 
     The class-adaptive linear probe of Silva-Rodriguez et al. [1]_ minimises
@@ -138,7 +148,7 @@ class CLAPClassifier(TextAnchorMixin, LinearAdapterClassifier):
             "array-like",
         ],
         "solver": [StrOptions({"lbfgs", "newton-cg", "sgd"})],
-        **TextAnchorMixin._recipe_constraints,
+        **RECIPE_CONSTRAINTS,
         "tol": [Interval(Real, 0, None, closed="neither")],
     }
 
@@ -173,8 +183,8 @@ class CLAPClassifier(TextAnchorMixin, LinearAdapterClassifier):
         self.device = device
         self.verbose = verbose
 
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    @fit_method
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the weights.
 
         Parameters
@@ -203,58 +213,42 @@ class CLAPClassifier(TextAnchorMixin, LinearAdapterClassifier):
                 "multipliers='adaptive' follow the epochs of solver='sgd'; got solver="
                 f"{self.solver!r}. Pass solver='sgd', or multipliers='initial'."
             )
-        task = self._prepare_near_text(X, y, sample_weight)
-        multipliers = self._resolve_multipliers(task)
-        if self._is_convex:
-            self.multipliers_ = multipliers.cpu().numpy()
-            return self._fit_optimum(self._linear_problem(task, multipliers))
+        self._check_has_text()
+        problem = self._check(X, y, sample_weight)
+        multipliers = self._resolve_multipliers(problem)
+        if self.solver in ITERATIONS:
+            convex = self._linear_problem(problem, multipliers)
+            model, fitted = solve_convex(convex, self.solver, self.max_iter, self.tol)
+            return self._publish(model, multipliers_=multipliers, **fitted)
         adapt = AdaptiveMultipliers(multipliers) if adaptive else None
-        recipe = self._recipe()
+        recipe = recipe_of(self)
         W, _ = fit_cosine_map(
-            self._cosine_problem(task),
+            cosine_problem(problem, self.prototype_norm),
             recipe,
             torch_generator(self.random_state),
             penalty=multipliers,
             adapt=adapt,
-            callback=self._progress(recipe),
+            callback=progress_bar(self, recipe),
         )
-        self.multipliers_ = (adapt.multipliers if adapt else multipliers).cpu().numpy()
-        return self._store_trained(W, recipe)
+        last = adapt.multipliers if adapt else multipliers
+        model = cosine_model(problem, W)
+        return self._publish(model, multipliers_=last, n_iter_=recipe.epochs)
 
-    def _linear_problem(self, task, multipliers):
-        total = task.sample_weight.sum()
+    def _linear_problem(self, problem: Problem, multipliers: torch.Tensor) -> LinearProblem:
+        total = problem.sample_weight.sum()
         # Weights are those of unit text; distances are measured at the norm asked for.
-        stretch = self._start(task).norm(dim=1) / task.prior_mean.norm(dim=1)
-        return LinearProblem(
-            X=task.X,
-            y=task.y,
-            sample_weight=task.sample_weight,
-            prior_mean=task.prior_mean,
-            prior_precision=stretch.square() * precision_of(multipliers, total),
-            logit_scale=task.logit_scale,
-        )
+        start = start_at(problem, self.prototype_norm)
+        stretch = start.norm(dim=1) / problem.prior_mean.norm(dim=1)
+        precision = stretch.square() * precision_of(multipliers, total)
+        return LinearProblem.of(problem, prior_precision=precision)
 
-    def _resolve_multipliers(self, task):
+    def _resolve_multipliers(self, problem: Problem) -> torch.Tensor:
         """(c,) multipliers that a fit starts with."""
-        c = task.n_classes
         if isinstance(self.multipliers, str):
-            scores = cosine_logits(task.X, task.prior_mean, task.logit_scale)
-            initial = clap_multipliers(scores, task.y, task.sample_weight)
+            scores = cosine_logits(problem.X, problem.prior_mean, problem.logit_scale)
+            initial = clap_multipliers(scores, problem.y, problem.sample_weight)
             return multiplier_variant(initial, self.multipliers).clone()
-        values = np.asarray(self.multipliers, dtype=np.float64)
-        if values.shape not in ((), (c,)):
-            raise ValueError(
-                "multipliers must be a name, a number or have one entry per class, shape "
-                f"({c},); got shape {values.shape}."
-            )
-        if not (np.isfinite(values).all() and (values >= 0).all()):
-            raise ValueError(
-                "multipliers must be non-negative and finite; got a smallest entry of "
-                f"{values.min():g} and a largest of {values.max():g}."
-            )
-        return torch.tensor(
-            np.broadcast_to(values, (c,)).copy(), dtype=task.X.dtype, device=task.X.device
-        )
+        return one_per_class(self.multipliers, problem, "multipliers")
 
-    def _wants_unit_prototypes(self):
-        return self._is_convex
+    def _wants_unit_prototypes(self) -> bool:
+        return self.solver in ITERATIONS

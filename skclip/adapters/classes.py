@@ -1,12 +1,15 @@
 """Which classes a classifier knows, and the prototype of each."""
 
 import numpy as np
+import torch
+from numpy.typing import ArrayLike
 
+from skclip._core.problem import Problem
 from skclip.exceptions import PrototypeMismatchError
 from skclip.prompts import Prototypes
 from skclip.utils.messages import listing
 
-__all__ = ["resolve_classes"]
+__all__ = ["one_per_class", "resolve_classes"]
 
 
 def resolve_classes(prototypes, y):
@@ -23,22 +26,39 @@ def resolve_classes(prototypes, y):
         If `y` has classes without a prototype, or a bare array has another number of
         rows than `y` has classes.
     ValueError
-        If there is no text and fewer than two classes.
+        If there are fewer than two classes in all.
     """
     present = np.unique(y)
     if prototypes is None:
-        if len(present) < 2:
-            raise ValueError(
-                "Without prototypes, y must contain at least two classes; got one class: "
-                f"{listing(present)}. Pass prototypes, or samples of another class."
-            )
+        _check_several(present)
         return present, None
     if hasattr(prototypes, "encode"):
         prototypes = prototypes.encode(_named_classes(prototypes, present))
+    elif hasattr(prototypes, "iloc"):  # a DataFrame: its index are the labels
+        prototypes = Prototypes(prototypes.to_numpy(), prototypes.index.to_numpy())
     elif not isinstance(prototypes, Prototypes):
         prototypes = _label_rows(prototypes, present)
     _check_known(prototypes.labels, present)
+    _check_several(prototypes.labels)
     return prototypes.labels, prototypes
+
+
+def one_per_class(
+    values: ArrayLike, problem: Problem, name: str, *, positive: bool = False
+) -> torch.Tensor:
+    """(c,) numbers from one or from c of them, which must be finite and not negative."""
+    values, c = np.asarray(values, dtype=np.float64), problem.n_classes
+    if values.shape not in ((), (c,)):
+        raise ValueError(
+            f"{name} must be a number or have one entry per class, shape ({c},); got shape "
+            f"{values.shape}. Pass one number, or one per class in the order of classes_."
+        )
+    if not (np.isfinite(values).all() and (values.min() > 0 if positive else values.min() >= 0)):
+        raise ValueError(
+            f"{name} must be {'positive' if positive else 'non-negative'} and finite; got a "
+            f"smallest entry of {values.min():g} and a largest of {values.max():g}. Pass others."
+        )
+    return torch.tensor(np.broadcast_to(values, (c,)).copy()).to(problem.X)
 
 
 def _label_rows(array, present):
@@ -72,6 +92,14 @@ def _named_classes(prompts, present):
             f"{listing(present)}. Use the labels of y as keys of class_names."
         )
     return np.union1d(named, present)
+
+
+def _check_several(labels):
+    if len(labels) < 2:
+        raise ValueError(
+            f"There must be at least two classes in all; got one class: {listing(labels)}. Pass "
+            "samples, or labelled prototypes, of another class."
+        )
 
 
 def _check_known(labels, present):

@@ -1,27 +1,23 @@
 """CLIP-Adapter: a small network on the image features."""
 
 from numbers import Integral, Real
+from typing import Self
 
 import torch
+from numpy.typing import ArrayLike
 
-from skclip._core.methods.clip_adapter import (
-    Bottleneck,
-    BottleneckProblem,
-    dropout_draws,
-    fit_bottleneck,
-    initial_bottleneck,
-)
-from skclip._core.posterior.draws import average
-from skclip.adapters.base import BaseAdapterClassifier
-from skclip.adapters.recipe import RecipeMixin
-from skclip.adapters.uncertainty import DrawsMixin
+from skclip._core.methods.clip_adapter import BottleneckModel, fit_bottleneck, initial_bottleneck
+from skclip._core.model import Averaging
+from skclip.adapters.base import BaseAdapterClassifier, fit_method
+from skclip.adapters.recipe import RECIPE_CONSTRAINTS, progress_bar, recipe_of
+from skclip.adapters.uncertainty import UncertaintyMixin
 from skclip.utils.random_state import torch_generator
-from skclip.utils.sklearn_private import Interval, fit_context
+from skclip.utils.sklearn_private import Interval
 
 __all__ = ["CLIPAdapterClassifier"]
 
 
-class CLIPAdapterClassifier(DrawsMixin, RecipeMixin, BaseAdapterClassifier):
+class CLIPAdapterClassifier(UncertaintyMixin, BaseAdapterClassifier):
     r"""CLIP-Adapter: a bottleneck network on the image features, the text left as it is.
 
     With down weights D (h, d) and up weights U (d, h), no bias, the model of Gao et al. [1]_ is
@@ -119,7 +115,11 @@ class CLIPAdapterClassifier(DrawsMixin, RecipeMixin, BaseAdapterClassifier):
         "reduction": [Interval(Integral, 1, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "n_mc_samples": [Interval(Integral, 1, None, closed="left")],
-        **RecipeMixin._recipe_constraints,
+        **{
+            name: RECIPE_CONSTRAINTS[name]
+            for name in RECIPE_CONSTRAINTS
+            if name != "prototype_norm"
+        },
     }
 
     def __init__(
@@ -153,8 +153,8 @@ class CLIPAdapterClassifier(DrawsMixin, RecipeMixin, BaseAdapterClassifier):
         self.device = device
         self.verbose = verbose
 
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    @fit_method
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network.
 
         Parameters
@@ -177,64 +177,29 @@ class CLIPAdapterClassifier(DrawsMixin, RecipeMixin, BaseAdapterClassifier):
         ValueError
             If `prototypes` is None, or a row of X to be normalised is zero.
         """
-        if self.prototypes is None:
-            raise ValueError(
-                "CLIPAdapterClassifier compares adapted features with text prototypes; got "
-                "prototypes=None. Pass an array, Prototypes or ClassPrompts."
-            )
-        task = self._prepare(X, y, sample_weight)
-        problem = BottleneckProblem(
-            X=task.X,
-            y=task.y,
-            sample_weight=task.sample_weight,
-            prototypes=task.prototypes,
-            logit_scale=task.logit_scale,
-        )
+        self._check_has_text()
+        problem = self._check(X, y, sample_weight)
         generator = torch_generator(self.random_state)
-        self._sampling_seed = int(torch.randint(2**31 - 1, (), generator=generator))
-        d = task.X.shape[1]
-        start = initial_bottleneck(d, max(1, d // self.reduction), self.ratio, generator, task.X)
-        recipe = self._recipe()
+        seed = int(torch.randint(2**31 - 1, (), generator=generator))
+        d = problem.X.shape[1]
+        n_hidden = max(1, d // self.reduction)
+        recipe = recipe_of(self)
         network = fit_bottleneck(
             problem,
-            start,
+            initial_bottleneck(d, n_hidden, float(self.ratio), generator, problem.X),
             recipe,
             generator,
             dropout=self.dropout,
-            callback=self._progress(recipe),
+            callback=progress_bar(self, recipe),
         )
-        self.down_, self.up_ = network.down.cpu().numpy(), network.up.cpu().numpy()
-        self.prototypes_ = task.prototypes.cpu().numpy()
-        self._blend, self._dropout = self.ratio, self.dropout
-        self.n_iter_ = recipe.epochs
-        return self
-
-    @property
-    def _n_draws(self):
-        return self.n_mc_samples
-
-    def _has_spread(self):
-        return self._dropout > 0
-
-    def _load(self, X):
-        """Network and prototypes in the precision and on the device of X."""
-        down, up, prototypes = (
-            torch.tensor(array, dtype=X.dtype, device=X.device)
-            for array in (self.down_, self.up_, self.prototypes_)
+        averaging = Averaging(self.n_mc_samples if self.dropout > 0 else 1, seed)
+        model = BottleneckModel(
+            network, problem.prior_mean, problem.logit_scale, float(self.dropout), averaging
         )
-        return Bottleneck(down, up, self._blend), prototypes
-
-    def _mean_logits(self, X):
-        network, prototypes = self._load(X)
-        return network.logits(X, prototypes, self.logit_scale_)
-
-    def _logit_draws(self, X, n_samples, seed):
-        if not self._has_spread():
-            return iter([self._mean_logits(X)])
-        network, prototypes = self._load(X)
-        return dropout_draws(
-            network, X, prototypes, self.logit_scale_, self._dropout, n_samples, seed
+        return self._publish(
+            model,
+            down_=network.down,
+            up_=network.up,
+            prototypes_=problem.prior_mean,
+            n_iter_=recipe.epochs,
         )
-
-    def _log_proba(self, X):
-        return average(self._logit_draws(X, self._n_draws, self._sampling_seed))

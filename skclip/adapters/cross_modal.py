@@ -2,19 +2,29 @@
 
 import math
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
 from skclip._core.methods.cross_modal import CrossModalProblem, as_linear_problem, fit_cross_modal
-from skclip.adapters.linear import LinearAdapterClassifier
-from skclip.adapters.text_anchor import TextAnchorMixin
+from skclip._core.problem import Problem
+from skclip.adapters.base import LinearAdapterClassifier, fit_method
+from skclip.adapters.near_text import (
+    ITERATIONS,
+    cosine_model,
+    linear_model,
+    raw_start,
+    solve_convex,
+)
+from skclip.adapters.recipe import RECIPE_CONSTRAINTS, progress_bar, recipe_of
 from skclip.exceptions import PrototypeMismatchError
 from skclip.utils.messages import listing
 from skclip.utils.random_state import torch_generator
 from skclip.utils.rows import unit_rows
-from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
+from skclip.utils.sklearn_private import Interval, StrOptions
 
 __all__ = ["CrossModalClassifier"]
 
@@ -24,7 +34,7 @@ _BATCH_SIZE = {"sgd": 256, "adamw": 16}
 _ADAMW_BATCHES = 3200
 
 
-class CrossModalClassifier(TextAnchorMixin, LinearAdapterClassifier):
+class CrossModalClassifier(LinearAdapterClassifier):
     r"""Cross-modal linear probe: texts are training rows beside the images.
 
     The cross-modal linear probing of Lin et al. [1]_ trains one linear classifier on image
@@ -133,7 +143,7 @@ class CrossModalClassifier(TextAnchorMixin, LinearAdapterClassifier):
         "text_labels": ["array-like", None],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "solver": [StrOptions({"lbfgs", "newton-cg", "adamw", "sgd"})],
-        **TextAnchorMixin._recipe_constraints,
+        **RECIPE_CONSTRAINTS,
         "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="neither")],
@@ -174,8 +184,8 @@ class CrossModalClassifier(TextAnchorMixin, LinearAdapterClassifier):
         self.device = device
         self.verbose = verbose
 
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    @fit_method
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the weights.
 
         Parameters
@@ -200,36 +210,33 @@ class CrossModalClassifier(TextAnchorMixin, LinearAdapterClassifier):
             If `prototypes` is None, there is no weight decay for an optimum, or only one of
             `text_features` and `text_labels` is given.
         """
-        if self._is_convex and self.weight_decay == 0:
+        if self.solver in ITERATIONS and self.weight_decay == 0:
             raise ValueError(
                 f"solver={self.solver!r} needs a positive weight_decay, without which separable "
                 "classes have no finite optimum; got 0. Pass a positive number, or solver='adamw'."
             )
-        task = self._prepare_near_text(X, y, sample_weight)
-        text, text_y = self._text_rows(task)
+        self._check_has_text()
+        problem = self._check(X, y, sample_weight)
+        text, text_y = self._text_rows(problem)
         cosine = self.solver == "sgd"
-        problem = CrossModalProblem(
-            X=task.X,
-            y=task.y,
-            sample_weight=task.sample_weight,
-            text=text,
-            text_y=text_y,
-            start=self._raw_start(task) if cosine else task.prior_mean,
-            logit_scale=task.logit_scale,
-        )
-        if self._is_convex:
-            return self._fit_optimum(as_linear_problem(problem, self.weight_decay))
-        recipe = self._recipe(**self._published(len(task.y)))
+        start = raw_start(problem, self.prototype_norm) if cosine else problem.prior_mean
+        both = CrossModalProblem.of(problem, prior_mean=start, text=text, text_y=text_y)
+        if self.solver in ITERATIONS:
+            convex = as_linear_problem(both, self.weight_decay)
+            model, fitted = solve_convex(convex, self.solver, self.max_iter, self.tol)
+            return self._publish(model, **fitted)
+        recipe = recipe_of(self, **self._published(len(problem.y)))
         W = fit_cross_modal(
-            problem,
+            both,
             recipe,
             torch_generator(self.random_state),
             cosine=cosine,
-            callback=self._progress(recipe),
+            callback=progress_bar(self, recipe),
         )
-        return self._store_trained(W, recipe, cosine=cosine)
+        model = cosine_model(problem, W) if cosine else linear_model(problem, W)
+        return self._publish(model, n_iter_=recipe.epochs)
 
-    def _text_rows(self, task):
+    def _text_rows(self, problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
         """Text rows (m, d) and their codes (m,)."""
         if (self.text_features is None) != (self.text_labels is None):
             raise ValueError(
@@ -241,17 +248,17 @@ class CrossModalClassifier(TextAnchorMixin, LinearAdapterClassifier):
         elif hasattr(self.prototypes, "encode_prompts"):
             rows, labels = self.prototypes.encode_prompts(self.classes_)
         else:
-            rows, labels = task.prior_mean.cpu().numpy(), self.classes_
-        self._check_texts(rows, labels, task.X.shape[1])
-        if self._normalize:
+            rows, labels = problem.prior_mean.cpu().numpy(), self.classes_
+        self._check_texts(rows, labels, problem.X.shape[1])
+        if self.normalize_:
             rows = unit_rows(rows, "text_features")
         else:
             rows = check_array(rows, input_name="text_features")
         codes = np.searchsorted(self.classes_, labels)
-        text = torch.tensor(rows, dtype=task.X.dtype, device=task.X.device)
-        return text, torch.tensor(codes, dtype=torch.int64, device=task.X.device)
+        text = torch.tensor(rows).to(problem.X)
+        return text, torch.tensor(codes, dtype=torch.int64, device=problem.X.device)
 
-    def _check_texts(self, rows, labels, n_features):
+    def _check_texts(self, rows: np.ndarray, labels: np.ndarray, n_features: int) -> None:
         if rows.ndim != 2 or len(rows) == 0 or labels.shape != (len(rows),):
             raise PrototypeMismatchError(
                 "text_features must have shape (n_texts, n_features) and text_labels (n_texts,); "
@@ -269,7 +276,7 @@ class CrossModalClassifier(TextAnchorMixin, LinearAdapterClassifier):
                 "Drop these texts, or pass Prototypes of all classes."
             )
 
-    def _published(self, n_images):
+    def _published(self, n_images: int) -> dict[str, Any]:
         """What the recipe of `solver` adds to the parameters."""
         batch_size = self.batch_size or _BATCH_SIZE[self.solver]
         settings = {
@@ -282,5 +289,5 @@ class CrossModalClassifier(TextAnchorMixin, LinearAdapterClassifier):
             settings |= {"optimizer": "adamw", "weight_decay": self.weight_decay, "epochs": epochs}
         return settings
 
-    def _wants_unit_prototypes(self):
+    def _wants_unit_prototypes(self) -> bool:
         return self.solver != "sgd"

@@ -11,9 +11,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._core.posterior.draws import decompose
-from skclip.adapters.base import log_odds
+from skclip.adapters.base import decision_values, fit_method
 from skclip.adapters.uncertainty import PredictiveUncertainty
-from skclip.utils.sklearn_private import HasMethods, Interval, fit_context
+from skclip.utils.sklearn_private import HasMethods, Interval
 
 __all__ = ["DeepEnsembleClassifier"]
 
@@ -86,7 +86,7 @@ class DeepEnsembleClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator)
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    @fit_context(prefer_skip_nested_validation=False)
+    @fit_method
     def fit(self, X, y, sample_weight=None, **fit_params):
         """Fit the members.
 
@@ -197,7 +197,7 @@ class DeepEnsembleClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator)
         return (torch.stack(members).logsumexp(dim=0) - math.log(len(members))).numpy()
 
     def decision_function(self, X):
-        """Predictive log-odds of every class against the rest.
+        """Log-probability of every class; log-odds of the second where there are two.
 
         Parameters
         ----------
@@ -206,10 +206,9 @@ class DeepEnsembleClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator)
         Returns
         -------
         ndarray of shape (n_samples, n_classes) or (n_samples,)
-            ``log(p / (1 - p))``; of the second class only when there are two.
+            Its softmax is :meth:`predict_proba`.
         """
-        scores = log_odds(torch.as_tensor(self.predict_log_proba(X))).numpy()
-        return scores[:, 1] if len(self.classes_) == 2 else scores
+        return decision_values(self.predict_log_proba(X))
 
     def predict(self, X):
         """Most probable class of the mean.

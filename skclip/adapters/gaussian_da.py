@@ -1,16 +1,19 @@
 """Gaussian discriminant analysis added to the text logits."""
 
 from numbers import Real
+from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from skclip._core.linear.objective import logits
 from skclip._core.methods.gaussian_da import GaussianClasses, choose_weight, left_out_scores
-from skclip.adapters.groups import group_codes
-from skclip.adapters.images import image_weight, support_images
-from skclip.adapters.linear import LinearAdapterClassifier
-from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
+from skclip._core.problem import Problem
+from skclip.adapters.base import LinearAdapterClassifier, fit_method
+from skclip.adapters.images import group_codes, image_weight, support_images
+from skclip.adapters.near_text import linear_model
+from skclip.utils.sklearn_private import Interval, StrOptions
 
 __all__ = ["GaussianDAClassifier"]
 
@@ -64,8 +67,6 @@ class GaussianDAClassifier(LinearAdapterClassifier):
         Scale rows of X and prototypes to unit norm; "auto" does with prototypes.
     device : str, default="auto"
         "auto" is CUDA where there is a usable GPU, else the CPU.
-    verbose : int, default=0
-        Not used; here so that classifiers can be exchanged.
 
     Attributes
     ----------
@@ -134,7 +135,6 @@ class GaussianDAClassifier(LinearAdapterClassifier):
         logit_scale="auto",
         normalize="auto",
         device="auto",
-        verbose=0,
     ):
         self.prototypes = prototypes
         self.alpha = alpha
@@ -143,10 +143,15 @@ class GaussianDAClassifier(LinearAdapterClassifier):
         self.logit_scale = logit_scale
         self.normalize = normalize
         self.device = device
-        self.verbose = verbose
 
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None, groups=None):
+    @fit_method
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Estimate means and covariance, and choose alpha.
 
         Parameters
@@ -174,23 +179,27 @@ class GaussianDAClassifier(LinearAdapterClassifier):
             If `priors` has another length than there are classes, or a group several labels.
         """
         codes = None if groups is None else group_codes(groups, y)
-        task = self._prepare(X, y, image_weight(sample_weight, codes))
+        problem = self._check(X, y, image_weight(sample_weight, codes))
         shrinkage = None if self.shrinkage == "auto" else float(self.shrinkage)
-        rows = task.X, task.y, task.sample_weight
-        classes = GaussianClasses.of(*rows, task.n_classes, shrinkage)
-        self.priors_ = self._priors(classes.weight.cpu().numpy())
-        log_prior = torch.tensor(self.priors_, device=task.X.device).log()
+        rows = problem.X, problem.y, problem.sample_weight
+        classes = GaussianClasses.of(*rows, problem.n_classes, shrinkage)
+        priors = self._priors(classes.weight.cpu().numpy())
+        log_prior = torch.tensor(priors, device=problem.X.device).log()
         W, b = classes.linear(log_prior)
-        self.alpha_ = self._choose_alpha(task, classes, log_prior, codes)
-        text = task.logit_scale * task.prior_mean.double()
-        coef = (text + self.alpha_ * W) / task.logit_scale
-        self._store_linear(coef.to(task.X.dtype), (self.alpha_ * b).to(task.X.dtype))
-        n, d = float(classes.total_weight), task.X.shape[1]
-        self.shrinkage_ = d / (max(n - 1.0, 0.0) + d) if shrinkage is None else shrinkage
-        self.means_ = (classes.means @ classes.axes.T + classes.origin).cpu().numpy()
-        return self
+        alpha, fitted = self._choose_alpha(problem, classes, log_prior, codes)
+        tau, dtype = problem.logit_scale, problem.X.dtype
+        coef = (tau * problem.prior_mean.double() + alpha * W) / tau
+        n, d = float(classes.total_weight), problem.X.shape[1]
+        return self._publish(
+            linear_model(problem, coef.to(dtype), (alpha * b).to(dtype)),
+            priors_=priors,
+            alpha_=alpha,
+            shrinkage_=d / (max(n - 1.0, 0.0) + d) if shrinkage is None else shrinkage,
+            means_=classes.means @ classes.axes.T + classes.origin,
+            **fitted,
+        )
 
-    def _priors(self, weight):
+    def _priors(self, weight: np.ndarray) -> np.ndarray:
         """(c,) positive numbers that sum to 1."""
         c = len(weight)
         if self.priors is None:
@@ -207,20 +216,26 @@ class GaussianDAClassifier(LinearAdapterClassifier):
                 )
         return priors / priors.sum()
 
-    def _choose_alpha(self, task, classes, log_prior, codes):
-        vars(self).pop("loo_log_likelihood_", None)  # of an earlier fit
+    def _choose_alpha(
+        self,
+        problem: Problem,
+        classes: GaussianClasses,
+        log_prior: torch.Tensor,
+        codes: np.ndarray | None,
+    ) -> tuple[float, dict[str, float]]:
+        """The weight of the Gaussian part, and its left-out likelihood where that chose it."""
         if self.alpha != "auto":
-            return float(self.alpha)
-        if task.prototypes is None:
-            return 1.0
-        X, y, a, codes = support_images(task, codes)
+            return float(self.alpha), {}
+        if not problem.has_text:
+            return 1.0, {}
+        X, y, a, codes = support_images(problem, codes)
         scores, scored = left_out_scores(
             classes, X, y, a, codes, log_prior, empirical_prior=self.priors is None
         )
         if not bool(scored.any()):
-            return _ONE_SHOT
+            return _ONE_SHOT, {}
         n_images = int(codes.max()) + 1
-        base = logits(X, task.prototypes, X.new_zeros(task.n_classes), task.logit_scale)
+        base = logits(X, problem.prior_mean, X.new_zeros(problem.n_classes), problem.logit_scale)
         weight = a[scored].double()
         alpha, loss = choose_weight(
             base[scored].double(),
@@ -230,5 +245,4 @@ class GaussianDAClassifier(LinearAdapterClassifier):
             centre=_CENTRE * (n_images - len(torch.unique(y))) / n_images,
             width=_WIDTH,
         )
-        self.loo_log_likelihood_ = -loss / float(weight.sum())
-        return alpha
+        return alpha, {"loo_log_likelihood_": -loss / float(weight.sum())}

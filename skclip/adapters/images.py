@@ -1,11 +1,29 @@
-"""The support as images, for classifiers that leave images out."""
+"""Rows that are views of one image, and images that are left out."""
 
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-__all__ = ["Images", "image_weight", "support_images"]
+from skclip.utils.messages import listing
+
+__all__ = ["Images", "group_codes", "image_weight", "support_images"]
+
+
+def group_codes(groups, y):
+    """Codes 0, 1, ... of the images, each of which has one label."""
+    groups, y = column_or_1d(groups), column_or_1d(y)
+    check_consistent_length(groups, y)
+    names, codes = np.unique(groups, return_inverse=True)
+    pairs = np.unique(np.stack([codes, np.unique(y, return_inverse=True)[1]]), axis=1)
+    mixed = names[np.bincount(pairs[0], minlength=len(names)) > 1]
+    if len(mixed):
+        raise ValueError(
+            "All rows of a group must have one label, as views of one image have; got several "
+            f"labels in group(s) {listing(mixed)}. Pass the image of each row as groups."
+        )
+    return codes
 
 
 class Images(NamedTuple):

@@ -2,30 +2,38 @@
 
 import warnings
 from numbers import Integral, Real
+from typing import Any, Self
 
 import torch
+from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from torch.nn import functional as F
 
-from skclip._core.linear.objective import LinearProblem, Span, logits, solve_map
+from skclip._core.linear.objective import LinearProblem, Span, solve_map
 from skclip._core.methods.laplace_probe import (
     DenseCurvature,
     KroneckerCurvature,
+    LaplaceProbeModel,
     LogitPosterior,
     best_precision,
     evidence_mode,
     log_evidence,
-    probit,
     support_log_likelihood,
 )
+from skclip._core.model import Averaging
 from skclip._core.posterior.block import Frame
 from skclip._core.posterior.cosine import fit_cosine_map
-from skclip._core.posterior.draws import average, standard_normal
-from skclip.adapters.linear import LinearAdapterClassifier, warn_unless_converged
-from skclip.adapters.text_anchor import TextAnchorMixin
+from skclip._core.problem import Problem
+from skclip.adapters.base import (
+    LinearAdapterClassifier,
+    fit_method,
+    warn_unless_converged,
+)
+from skclip.adapters.near_text import convergence, cosine_problem
+from skclip.adapters.recipe import RECIPE_CONSTRAINTS, progress_bar, recipe_of
 from skclip.adapters.uncertainty import UncertaintyMixin
 from skclip.utils.random_state import integer_seed, torch_generator
-from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
+from skclip.utils.sklearn_private import Interval, StrOptions
 
 __all__ = ["LaplaceProbeClassifier"]
 
@@ -35,7 +43,7 @@ _LARGEST_MATRIX = 2048
 _SETTLED = 1e-3
 
 
-class LaplaceProbeClassifier(UncertaintyMixin, TextAnchorMixin, LinearAdapterClassifier):
+class LaplaceProbeClassifier(UncertaintyMixin, LinearAdapterClassifier):
     r"""Last-layer Laplace: a Gaussian posterior around a linear probe, jointly over classes.
 
     The linear layer has the prior :math:`w_c \sim N(t_c, I / \lambda)` around the text, and
@@ -51,7 +59,7 @@ class LaplaceProbeClassifier(UncertaintyMixin, TextAnchorMixin, LinearAdapterCla
     Parameters
     ----------
     prototypes : None, array-like of shape (n_classes, n_features), Prototypes or ClassPrompts
-        Text prototypes, the prior mean; zero without them, for ``solver="lbfgs"``.
+        Text prototypes, the prior mean; zero without them, for ``solver="newton-cg"``.
     covariance : {"kronecker", "full"}, default="kronecker"
         "kronecker" replaces G by :math:`B \otimes A`, the product of the means over rows [2]_.
         "full" keeps it, for classes times ``min(n_samples, n_features)`` up to 2048.
@@ -67,9 +75,9 @@ class LaplaceProbeClassifier(UncertaintyMixin, TextAnchorMixin, LinearAdapterCla
         Multiplies the covariance; 1 is the posterior, less is a colder one.
     n_posterior_samples : int, default=32
         Draws of ``predictive="samples"``, ``predict_uncertainty`` and ``sample_proba``.
-    solver : {"lbfgs", "sgd"}, default="lbfgs"
-        Where W comes from. "lbfgs" solves for the posterior mode (by Newton's method with
-        conjugate gradients), with "auto" together with the precision. "sgd" is ZS-LP, the
+    solver : {"newton-cg", "sgd"}, default="newton-cg"
+        Where W comes from. "newton-cg" solves for the posterior mode, by Newton's method with
+        conjugate gradients, with "auto" together with the precision. "sgd" is ZS-LP, the
         field's recipe without a penalty, whose unit-norm weights are taken for the mode.
     logit_scale : "auto" or float, default="auto"
         Factor :math:`\tau` from dot product to logit. "auto" is the prototypes' (else 100),
@@ -82,7 +90,7 @@ class LaplaceProbeClassifier(UncertaintyMixin, TextAnchorMixin, LinearAdapterCla
     max_iter : int or None, default=None
         Newton iterations (None: 100) or epochs of "sgd" (None: 300).
     tol : float, default=1e-6
-        "lbfgs" stops when ``gradient_norm_`` is at most this.
+        "newton-cg" stops when ``gradient_norm_`` is at most this.
     learning_rate : float, default=0.1
         First rate of "sgd".
     batch_size : int, default=256
@@ -109,7 +117,7 @@ class LaplaceProbeClassifier(UncertaintyMixin, TextAnchorMixin, LinearAdapterCla
         1.
     n_iter_ : int
     gradient_norm_ : float
-        Certificate of optimality of "lbfgs": the largest class-wise norm of the gradient in
+        Certificate of optimality of "newton-cg": the largest class-wise norm of the gradient in
         the scaled weights :math:`\tau W`, over the sum of the sample weights.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
@@ -156,8 +164,8 @@ class LaplaceProbeClassifier(UncertaintyMixin, TextAnchorMixin, LinearAdapterCla
         "predictive": [StrOptions({"samples", "probit"})],
         "posterior_temperature": [Interval(Real, 0, None, closed="neither")],
         "n_posterior_samples": [Interval(Integral, 1, None, closed="left")],
-        "solver": [StrOptions({"lbfgs", "sgd"})],
-        **TextAnchorMixin._recipe_constraints,
+        "solver": [StrOptions({"newton-cg", "sgd"})],
+        **RECIPE_CONSTRAINTS,
         "tol": [Interval(Real, 0, None, closed="neither")],
     }
 
@@ -170,7 +178,7 @@ class LaplaceProbeClassifier(UncertaintyMixin, TextAnchorMixin, LinearAdapterCla
         predictive="samples",
         posterior_temperature=1.0,
         n_posterior_samples=32,
-        solver="lbfgs",
+        solver="newton-cg",
         logit_scale="auto",
         normalize="auto",
         prototype_norm=None,
@@ -200,8 +208,8 @@ class LaplaceProbeClassifier(UncertaintyMixin, TextAnchorMixin, LinearAdapterCla
         self.device = device
         self.verbose = verbose
 
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    @fit_method
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the weights and the posterior around them.
 
         Parameters
@@ -225,41 +233,61 @@ class LaplaceProbeClassifier(UncertaintyMixin, TextAnchorMixin, LinearAdapterCla
             If "sgd" has no prototypes, or the problem is too large for ``covariance="full"``.
         """
         if self.solver == "sgd":
-            task = self._prepare_near_text(X, y, sample_weight)
-        else:
-            task = self._prepare(X, y, sample_weight)
-        size = task.n_classes * min(task.X.shape)
+            self._check_has_text()
+        problem = self._check(X, y, sample_weight)
+        size = problem.n_classes * min(problem.X.shape)
         if self.covariance == "full" and size > _LARGEST_MATRIX:
             raise ValueError(
                 "covariance='full' needs classes times min(n_samples, n_features) to be at most "
                 f"{_LARGEST_MATRIX}; got {size}. Pass covariance='kronecker'."
             )
-        mean = F.normalize(task.prior_mean, dim=1) if self._normalize else task.prior_mean
+        mean = F.normalize(problem.prior_mean, dim=1) if self.normalize_ else problem.prior_mean
         # Where the search begins: weak on unit rows at CLIP's scale, 1 on plain features.
-        guess = 1.0 if task.prototypes is None else 0.01 * task.logit_scale**2
+        guess = 0.01 * problem.logit_scale**2 if problem.has_text else 1.0
         given = guess if self.prior_precision == "auto" else float(self.prior_precision)
-        problem = LinearProblem(
-            X=task.X,
-            y=task.y,
-            sample_weight=task.sample_weight,
-            prior_mean=mean,
-            prior_precision=mean.new_full((task.n_classes,), given),
-            logit_scale=task.logit_scale,
+        linear = LinearProblem.of(
+            problem, prior_mean=mean, prior_precision=mean.new_full((problem.n_classes,), given)
         )
-        span = Span.of(problem)
-        fit_weights = self._fit_recipe if self.solver == "sgd" else self._fit_mode
-        self.prior_precision_, W = fit_weights(task, problem, span)
-        self._store_posterior(problem, span, W)
-        return self
+        span = Span.of(linear)
+        if self.solver == "sgd":
+            precision, W, fitted = self._fit_recipe(problem, linear, span)
+        else:
+            precision, W, fitted = self._fit_mode(linear, span)
+        curvature = self._curvature_at(linear, span, W)
+        model = LaplaceProbeModel(
+            W=W,
+            frame=Frame(span.basis, None, torch.zeros_like(problem.X[0]), False),
+            posterior=LogitPosterior(
+                root=curvature.root(precision),
+                axes=curvature.axes if self.covariance == "kronecker" else None,
+                precision=precision,
+                logit_scale=problem.logit_scale,
+                temperature=float(self.posterior_temperature),
+            ),
+            logit_scale=problem.logit_scale,
+            predictive=self.predictive,
+            averaging=Averaging(self.n_posterior_samples, integer_seed(self.random_state)),
+        )
+        evidence = log_evidence(
+            support_log_likelihood(linear, W),
+            curvature.values,
+            float((W - mean).double().square().sum()),
+            precision,
+        )
+        return self._publish(model, prior_precision_=precision, log_evidence_=evidence, **fitted)
 
-    def _curvature_at(self, problem, span, W):
+    def _curvature_at(
+        self, problem: LinearProblem, span: Span, W: torch.Tensor
+    ) -> KroneckerCurvature | DenseCurvature:
         scores = problem.logit_scale * (problem.X @ W.T)
         kind = KroneckerCurvature if self.covariance == "kronecker" else DenseCurvature
         P = torch.softmax(scores, dim=1)
         return kind.at(P, problem.sample_weight, span.Z, problem.logit_scale)
 
-    def _fit_mode(self, task, problem, span):
-        """(prior precision, posterior mode)."""
+    def _fit_mode(
+        self, problem: LinearProblem, span: Span
+    ) -> tuple[float, torch.Tensor, dict[str, Any]]:
+        """Prior precision, posterior mode, and how good that is."""
         max_iter = self.max_iter or 100
         if self.prior_precision == "auto":
             precision, solution, gap = evidence_mode(
@@ -280,77 +308,26 @@ class LaplaceProbeClassifier(UncertaintyMixin, TextAnchorMixin, LinearAdapterCla
             precision = float(self.prior_precision)
             solution = solve_map(problem, tol=self.tol, max_iter=max_iter, span=span)
         warn_unless_converged(solution, self.tol)
-        self.n_iter_ = max(1, solution.n_iter)
-        self.gradient_norm_ = solution.gradient_norm
-        self._store_linear(solution.W)
-        return precision, solution.W
+        return precision, solution.W, convergence(solution)
 
-    def _fit_recipe(self, task, problem, span):
-        """(prior precision, weights of ZS-LP)."""
-        recipe = self._recipe()
+    def _fit_recipe(
+        self, problem: Problem, linear: LinearProblem, span: Span
+    ) -> tuple[float, torch.Tensor, dict[str, Any]]:
+        """Prior precision, weights of ZS-LP, and epochs."""
+        recipe = recipe_of(self)
         W, _ = fit_cosine_map(
-            self._cosine_problem(task),
+            cosine_problem(problem, self.prototype_norm),
             recipe,
             torch_generator(self.random_state),
-            callback=self._progress(recipe),
+            callback=progress_bar(self, recipe),
         )
-        self._store_trained(W, recipe)
         W = F.normalize(W, dim=1)
+        fitted = {"n_iter_": recipe.epochs}
         if self.prior_precision != "auto":
-            return float(self.prior_precision), W
-        distance = float((W - problem.prior_mean).double().square().sum())
-        values = self._curvature_at(problem, span, W).values
-        return best_precision(values, distance, problem.logit_scale), W
+            return float(self.prior_precision), W, fitted
+        distance = float((W - linear.prior_mean).double().square().sum())
+        values = self._curvature_at(linear, span, W).values
+        return best_precision(values, distance, problem.logit_scale), W, fitted
 
-    def _store_posterior(self, problem, span, W):
-        curvature = self._curvature_at(problem, span, W)
-        self._sampling_seed = integer_seed(self.random_state)
-        self._basis = span.basis.cpu().numpy()
-        self._root = curvature.root(self.prior_precision_).cpu().numpy()
-        kronecker = self.covariance == "kronecker"
-        self._class_axes = curvature.axes.cpu().numpy() if kronecker else None
-        self.log_evidence_ = log_evidence(
-            support_log_likelihood(problem, W),
-            curvature.values,
-            float((W - problem.prior_mean).double().square().sum()),
-            self.prior_precision_,
-        )
-
-    def _wants_unit_prototypes(self):
-        return self.solver == "lbfgs"
-
-    # -- predicting -----------------------------------------------------------------
-
-    def _posterior(self, like):
-        def tensor(array):
-            return None if array is None else torch.tensor(array).to(like)
-
-        return LogitPosterior(
-            root=tensor(self._root),
-            axes=tensor(self._class_axes),
-            precision=self.prior_precision_,
-            logit_scale=self.logit_scale_,
-            temperature=self.posterior_temperature,
-        )
-
-    def _coordinates(self, X):
-        basis = torch.tensor(self._basis).to(X)
-        return Frame(basis, None, torch.zeros_like(X[0]), False).coordinates(X)
-
-    def _log_proba(self, X):
-        if self.predictive == "samples":
-            draws = self._logit_draws(X, self.n_posterior_samples, self._sampling_seed)
-            return average(draws)
-        return probit(self._mean_logits(X), self._posterior(X).variance(*self._coordinates(X)))
-
-    def _has_spread(self):
-        return True
-
-    def _logit_draws(self, X, n_samples, seed):
-        noise = standard_normal(n_samples, len(self.classes_), seed)
-        coordinates = self._coordinates(X)
-        return self._posterior(X).draws(self._mean_logits(X), *coordinates, noise)
-
-    def _mean_logits(self, X):
-        W = torch.tensor(self.coef_).to(X)
-        return logits(X, W, torch.zeros_like(W[:, 0]), self.logit_scale_)
+    def _wants_unit_prototypes(self) -> bool:
+        return self.solver != "sgd"

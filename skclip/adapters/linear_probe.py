@@ -2,23 +2,27 @@
 
 import math
 from numbers import Real
+from typing import Self
 
 import torch
+from numpy.typing import ArrayLike
 
-from skclip._core.linear.objective import LinearProblem, solve_map
+from skclip._core.linear.objective import LinearProblem
 from skclip._core.posterior.cosine import CosineProblem, fit_cosine_map
-from skclip.adapters.linear import LinearAdapterClassifier, warn_unless_converged
-from skclip.adapters.recipe import RecipeMixin
+from skclip._core.problem import Problem
+from skclip.adapters.base import LinearAdapterClassifier, fit_method
+from skclip.adapters.near_text import cosine_model, solve_convex, start_at
+from skclip.adapters.recipe import RECIPE_CONSTRAINTS, progress_bar, recipe_of
 from skclip.utils.random_state import torch_generator
-from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
+from skclip.utils.sklearn_private import Interval, StrOptions
 
 __all__ = ["LinearProbeClassifier"]
 
 
-class LinearProbeClassifier(RecipeMixin, LinearAdapterClassifier):
+class LinearProbeClassifier(LinearAdapterClassifier):
     r"""Linear probe: cross-entropy in a linear layer over frozen features.
 
-    With ``solver="lbfgs"`` the weights minimise, to the optimum,
+    Unless `solver` is "sgd" the weights minimise, to the optimum,
 
     .. math::
         -\sum_n a_n \log \mathrm{softmax}_{y_n}(\tau W x_n + b)
@@ -40,18 +44,18 @@ class LinearProbeClassifier(RecipeMixin, LinearAdapterClassifier):
         Text prototypes. Unless ``init="prototypes"`` only their classes, scale and
         normalisation matter. Needed for ``init="prototypes"`` and for ``solver="sgd"``.
     C : float, default=1.0
-        Inverse strength of the penalty, as in LogisticRegression; for ``solver="lbfgs"``.
+        Inverse strength of the penalty, as in LogisticRegression; not for "sgd".
     init : {"zeros", "prototypes", "random"}, default="zeros"
-        :math:`W^0`, which "lbfgs" penalises the distance from and "sgd" starts at. "random" is
+        :math:`W^0`, which the penalty measures distances from and "sgd" starts at. "random" is
         Kaiming's normal distribution, of variance :math:`2 / d`, as in the field's code. "zeros"
         has no direction, so that "sgd" cannot start there.
-    solver : {"auto", "lbfgs", "sgd"}, default="auto"
-        "lbfgs" solves the penalised convex problem to its optimum; as in
+    solver : {"auto", "newton-cg", "lbfgs", "sgd"}, default="auto"
+        "newton-cg" and "lbfgs" solve the penalised convex problem to its optimum; as in
         :class:`BayesAdapterClassifier`, by Newton's method with conjugate gradients, which
         is faster here. "sgd" is the recipe: momentum 0.9, cosine decay, no penalty. "auto" is
-        "lbfgs" for ``init="zeros"``, else "sgd".
+        "newton-cg" for ``init="zeros"``, else "sgd".
     fit_intercept : "auto" or bool, default="auto"
-        Add an unpenalised bias; for ``solver="lbfgs"``. "auto" does without prototypes.
+        Add an unpenalised bias; not for "sgd". "auto" does without prototypes.
     class_weight : dict, "balanced" or None, default=None
         As in LogisticRegression.
     logit_scale : "auto" or float, default="auto"
@@ -65,7 +69,7 @@ class LinearProbeClassifier(RecipeMixin, LinearAdapterClassifier):
     max_iter : int or None, default=None
         Newton iterations (None: 100) or epochs of SGD (None: 300).
     tol : float, default=1e-6
-        "lbfgs" stops when ``gradient_norm_`` is at most this.
+        "newton-cg" and "lbfgs" stop when ``gradient_norm_`` is at most this.
     learning_rate : float, default=0.1
         First rate of "sgd".
     batch_size : int, default=256
@@ -89,8 +93,8 @@ class LinearProbeClassifier(RecipeMixin, LinearAdapterClassifier):
         1.
     n_iter_ : int
     gradient_norm_ : float
-        Certificate of optimality of "lbfgs": the largest class-wise norm of the gradient in
-        the scaled weights :math:`\tau W`, over the sum of the sample weights.
+        Certificate of optimality where the problem is convex: the largest class-wise norm of
+        the gradient in the scaled weights :math:`\tau W`, over the sum of the sample weights.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Only when X has string column names.
@@ -120,10 +124,10 @@ class LinearProbeClassifier(RecipeMixin, LinearAdapterClassifier):
         **LinearAdapterClassifier._parameter_constraints,
         "C": [Interval(Real, 0, None, closed="neither")],
         "init": [StrOptions({"zeros", "prototypes", "random"})],
-        "solver": [StrOptions({"auto", "lbfgs", "sgd"})],
+        "solver": [StrOptions({"auto", "newton-cg", "lbfgs", "sgd"})],
         "fit_intercept": [StrOptions({"auto"}), "boolean"],
         "class_weight": [dict, StrOptions({"balanced"}), None],
-        **RecipeMixin._recipe_constraints,
+        **RECIPE_CONSTRAINTS,
         "tol": [Interval(Real, 0, None, closed="neither")],
     }
 
@@ -164,8 +168,8 @@ class LinearProbeClassifier(RecipeMixin, LinearAdapterClassifier):
         self.device = device
         self.verbose = verbose
 
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    @fit_method
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the probe.
 
         Parameters
@@ -191,22 +195,31 @@ class LinearProbeClassifier(RecipeMixin, LinearAdapterClassifier):
         """
         solver = self._resolve_solver()
         self._check_combination(solver)
-        task = self._prepare(X, y, sample_weight, self.class_weight)
+        problem = self._check(X, y, sample_weight, self.class_weight)
         generator = torch_generator(self.random_state)
-        if solver == "lbfgs":
-            return self._fit_optimum(task, generator)
-        return self._fit_recipe(task, generator)
+        if solver == "sgd":
+            return self._fit_recipe(problem, generator)
+        with_bias = not problem.has_text if self.fit_intercept == "auto" else self.fit_intercept
+        origin = self._origin(problem, generator)
+        convex = LinearProblem.of(
+            problem,
+            prior_mean=origin,
+            prior_precision=origin.new_full((problem.n_classes,), 1.0 / self.C),
+            bias_variance=math.inf if with_bias else 0.0,
+        )
+        model, fitted = solve_convex(convex, solver, self.max_iter, self.tol)
+        return self._publish(model, **fitted)
 
-    def _resolve_solver(self):
+    def _resolve_solver(self) -> str:
         if self.solver == "auto":
-            return "lbfgs" if self.init == "zeros" else "sgd"
+            return "newton-cg" if self.init == "zeros" else "sgd"
         return self.solver
 
-    def _check_combination(self, solver):
+    def _check_combination(self, solver: str) -> None:
         if self.init == "zeros" and solver == "sgd":
             raise ValueError(
                 "solver='sgd' trains the directions of the weights, and init='zeros' has none. "
-                "Pass init='random' or 'prototypes', or solver='lbfgs'."
+                "Pass init='random' or 'prototypes', or solver='newton-cg'."
             )
         if self.prototypes is not None:
             return
@@ -218,54 +231,30 @@ class LinearProbeClassifier(RecipeMixin, LinearAdapterClassifier):
         if solver == "sgd":
             raise ValueError(
                 "solver='sgd' trains cosine logits at the scale of the text; got prototypes=None. "
-                "Pass prototypes, or solver='lbfgs'."
+                "Pass prototypes, or solver='newton-cg'."
             )
 
-    def _origin(self, task, generator):
+    def _origin(self, problem: Problem, generator: torch.Generator) -> torch.Tensor:
         """(c, d) the weights that `init` names."""
         if self.init == "prototypes":
-            return task.prior_mean
-        shape = (task.n_classes, task.X.shape[1])
+            return problem.prior_mean
+        shape = (problem.n_classes, problem.X.shape[1])
         if self.init == "zeros":
-            return task.X.new_zeros(shape)
+            return problem.X.new_zeros(shape)
         # On the CPU in float64, so that every device starts alike.
         draw = torch.randn(shape, generator=generator, dtype=torch.float64)
-        return (draw * math.sqrt(2.0 / shape[1])).to(task.X)
+        return (draw * math.sqrt(2.0 / shape[1])).to(problem.X)
 
-    def _fit_optimum(self, task, generator):
-        with_bias = task.prototypes is None if self.fit_intercept == "auto" else self.fit_intercept
-        origin = self._origin(task, generator)
-        problem = LinearProblem(
-            X=task.X,
-            y=task.y,
-            sample_weight=task.sample_weight,
-            prior_mean=origin,
-            prior_precision=origin.new_full((task.n_classes,), 1.0 / self.C),
-            logit_scale=task.logit_scale,
-            bias_variance=math.inf if with_bias else 0.0,
+    def _fit_recipe(self, problem: Problem, generator: torch.Generator) -> Self:
+        if self.init == "prototypes":
+            start = start_at(problem, self.prototype_norm)
+        else:
+            start = self._origin(problem, generator)
+        recipe = recipe_of(self)
+        W, _ = fit_cosine_map(
+            CosineProblem.of(problem, prior_mean=start, prior_std=start.new_ones(len(start))),
+            recipe,
+            generator,
+            callback=progress_bar(self, recipe),
         )
-        solution = solve_map(problem, tol=self.tol, max_iter=self.max_iter or 100)
-        warn_unless_converged(solution, self.tol)
-        self._store_linear(solution.W, solution.b)
-        self.n_iter_ = max(1, solution.n_iter)
-        self.gradient_norm_ = solution.gradient_norm
-        return self
-
-    def _fit_recipe(self, task, generator):
-        text = self.init == "prototypes"
-        start = self._start(task) if text else self._origin(task, generator)
-        recipe = self._recipe()
-        problem = CosineProblem(
-            X=task.X,
-            y=task.y,
-            sample_weight=task.sample_weight,
-            prior_mean=start,
-            prior_std=start.new_ones(len(start)),
-            logit_scale=task.logit_scale,
-        )
-        W, _ = fit_cosine_map(problem, recipe, generator, callback=self._progress(recipe))
-        self._store_linear(torch.nn.functional.normalize(W, dim=1))
-        self.n_iter_ = recipe.epochs
-        # An earlier fit of this object may have had a certificate.
-        vars(self).pop("gradient_norm_", None)
-        return self
+        return self._publish(cosine_model(problem, W), n_iter_=recipe.epochs)

@@ -1,13 +1,17 @@
 """LP++: a linear probe that blends image and text class by class."""
 
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from tqdm.auto import tqdm
 
-from skclip._core.methods.lp_plus_plus import BlendProblem, descend, solve_blend
-from skclip.adapters.linear import LinearAdapterClassifier, warn_unless_converged
-from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
+from skclip._core.methods.lp_plus_plus import Blend, descend, solve_blend
+from skclip._core.problem import Problem
+from skclip.adapters.base import LinearAdapterClassifier, fit_method, warn_unless_converged
+from skclip.adapters.near_text import linear_model
+from skclip.utils.sklearn_private import Interval, StrOptions
 
 __all__ = ["LPPlusPlusClassifier"]
 
@@ -116,6 +120,7 @@ class LPPlusPlusClassifier(LinearAdapterClassifier):
         "multiplier_precision": [Interval(Real, 0, None, closed="neither")],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="neither")],
+        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -143,8 +148,8 @@ class LPPlusPlusClassifier(LinearAdapterClassifier):
         self.device = device
         self.verbose = verbose
 
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    @fit_method
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit weights, biases and multipliers.
 
         Parameters
@@ -167,27 +172,21 @@ class LPPlusPlusClassifier(LinearAdapterClassifier):
         ValueError
             If `prototypes` is None.
         """
-        if self.prototypes is None:
-            raise ValueError(
-                "LPPlusPlusClassifier blends image features with text prototypes; got "
-                "prototypes=None. Pass an array, Prototypes or ClassPrompts, or use "
-                "LinearProbeClassifier."
-            )
-        task = self._prepare(X, y, sample_weight)
-        problem = BlendProblem(task.X, task.y, task.sample_weight, task.prototypes)
-        for name in ("gradient_norm_", "loss_curve_"):
-            vars(self).pop(name, None)  # of an earlier fit with the other solver
-        blend = self._descent(problem) if self.solver == "mm" else self._optimum(problem)
-        coef = blend.W + blend.alpha[:, None] * task.prototypes
-        self._store_linear(coef / task.logit_scale, blend.b)
-        self.alpha_ = blend.alpha.cpu().numpy()
-        self.n_iter_ = max(1, blend.n_iter)
-        return self
+        self._check_has_text()
+        problem = self._check(X, y, sample_weight)
+        solve = self._descent if self.solver == "mm" else self._optimum
+        blend, fitted = solve(problem)
+        coef = blend.W + blend.alpha[:, None] * problem.prior_mean
+        return self._publish(
+            linear_model(problem, coef / problem.logit_scale, blend.b),
+            alpha_=blend.alpha,
+            n_iter_=max(1, blend.n_iter),
+            **fitted,
+        )
 
-    def _optimum(self, problem):
+    def _optimum(self, problem: Problem) -> tuple[Blend, dict[str, Any]]:
         blend = solve_blend(
             problem,
-            self.logit_scale_,
             self.prior_precision,
             self.multiplier_precision,
             tol=self.tol,
@@ -195,12 +194,10 @@ class LPPlusPlusClassifier(LinearAdapterClassifier):
             solver=self.solver,
         )
         warn_unless_converged(blend, self.tol)
-        self.gradient_norm_ = blend.gradient_norm
-        return blend
+        return blend, {"gradient_norm_": blend.gradient_norm}
 
-    def _descent(self, problem):
+    def _descent(self, problem: Problem) -> tuple[Blend, dict[str, Any]]:
         n_iter = self.max_iter or _MAX_ITER["mm"]
         with tqdm(total=n_iter, desc="LP++", unit="iteration", disable=not self.verbose) as bar:
             blend = descend(problem, n_iter, callback=lambda iteration, loss: bar.update(1))
-        self.loss_curve_ = np.array(blend.losses)
-        return blend
+        return blend, {"loss_curve_": np.array(blend.losses)}

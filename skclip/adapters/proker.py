@@ -1,15 +1,24 @@
 """Kernel ridge regression of what the text leaves unexplained."""
 
 from numbers import Real
+from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
-from skclip._core.methods.proker import KernelGrid, half_spread, kernel, select, solve
-from skclip.adapters.base import BaseAdapterClassifier
-from skclip.adapters.groups import group_codes
-from skclip.adapters.images import image_weight, support_images
-from skclip.utils.device import resolve_device
-from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
+from skclip._core.methods.proker import (
+    KernelChoice,
+    KernelGrid,
+    KernelModel,
+    half_spread,
+    kernel,
+    select,
+    solve,
+)
+from skclip.adapters.base import BaseAdapterClassifier, fit_method
+from skclip.adapters.images import group_codes, image_weight, support_images
+from skclip.utils.sklearn_private import Interval, StrOptions
 
 __all__ = ["ProKeRClassifier"]
 
@@ -21,7 +30,6 @@ _WIDTH = 1.0
 _TEMPERATURE_WIDTH, _TEMPERATURE_WIDTH_WITHOUT_TEXT = 0.3, 2.0
 # Residuals without text are of the order of 1.
 _LOGIT_SCALE_WITHOUT_TEXT = 10.0
-_BYTES_PER_CHUNK = 32 * 2**20
 
 
 class ProKeRClassifier(BaseAdapterClassifier):
@@ -61,8 +69,6 @@ class ProKeRClassifier(BaseAdapterClassifier):
         Scale rows of X and prototypes to unit norm; "auto" does with prototypes.
     device : str, default="auto"
         "auto" is CUDA where there is a usable GPU, else the CPU.
-    verbose : int, default=0
-        Not used; here so that classifiers can be exchanged.
 
     Attributes
     ----------
@@ -128,7 +134,6 @@ class ProKeRClassifier(BaseAdapterClassifier):
         logit_scale="auto",
         normalize="auto",
         device="auto",
-        verbose=0,
     ):
         self.prototypes = prototypes
         self.beta = beta
@@ -138,10 +143,15 @@ class ProKeRClassifier(BaseAdapterClassifier):
         self.logit_scale = logit_scale
         self.normalize = normalize
         self.device = device
-        self.verbose = verbose
 
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None, groups=None):
+    @fit_method
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Choose what is "auto", and solve for the dual coefficients.
 
         Parameters
@@ -169,27 +179,36 @@ class ProKeRClassifier(BaseAdapterClassifier):
             If a group has several labels.
         """
         codes = None if groups is None else group_codes(groups, y)
-        task = self._prepare(X, y, image_weight(sample_weight, codes))
-        self.prototypes_ = None if task.prototypes is None else task.prototypes.cpu().numpy()
-        rows, labels, weight, codes = support_images(task, codes)
-        self.X_fit_ = rows.cpu().numpy()
+        problem = self._check(X, y, image_weight(sample_weight, codes))
+        rows, labels, weight, codes = support_images(problem, codes)
+        dtype, keys = rows.dtype, rows
         # A kernel matrix with a small ridge needs all digits.
         rows, weight = rows.double(), weight.double()
-        text = rows @ task.prior_mean.double().T
-        self._choose(rows, labels, weight, text, codes)
-        K = kernel(rows, rows, self.beta_)
-        targets = torch.nn.functional.one_hot(labels, task.n_classes) - text
-        dual = self.residual_weight_ * solve(K, targets, weight, self.ridge_)
-        self.dual_coef_ = dual.to(task.X.dtype).cpu().numpy()
-        return self
+        cosines = rows @ problem.prior_mean.double().T
+        grid = self._grid(1.0 / half_spread(rows, weight), problem.has_text)
+        choice = None
+        if "auto" in (self.beta, self.ridge, self.temperature):
+            choice = select(rows, labels, weight, cosines, codes, grid, problem.logit_scale)
+        chosen = _chosen(grid, choice)
+        K = kernel(rows, rows, chosen["beta_"])
+        targets = torch.nn.functional.one_hot(labels, problem.n_classes) - cosines
+        dual = chosen["residual_weight_"] * solve(K, targets, weight, chosen["ridge_"])
+        text = problem.prior_mean if problem.has_text else None
+        model = KernelModel(
+            keys,
+            dual.to(dtype),
+            text,
+            chosen["beta_"],
+            problem.logit_scale,
+            chosen["temperature_"],
+        )
+        return self._publish(model, X_fit_=keys, dual_coef_=model.dual, prototypes_=text, **chosen)
 
-    def _logit_scale_without_text(self, X, sample_weight):
+    def _logit_scale_without_text(self, X: np.ndarray, sample_weight: np.ndarray) -> float:
         return _LOGIT_SCALE_WITHOUT_TEXT
 
-    def _choose(self, X, y, weight, text, codes):
-        """Set beta_, ridge_, temperature_ and residual_weight_."""
-        with_text = self.prototypes_ is not None
-        unit = 1.0 / half_spread(X, weight)
+    def _grid(self, unit: float, with_text: bool) -> KernelGrid:
+        """Candidates; `unit` is one over half the mean squared distance of two rows."""
         if self.residual_weight == "auto":
             residual_weight = None if with_text else 1.0
         else:
@@ -197,7 +216,7 @@ class ProKeRClassifier(BaseAdapterClassifier):
         published = self.residual_weight == "auto" or not with_text
         # The larger the weight, the larger the ridge that fits it: 0.1 at 0.1, and 10 at 1.
         factor = 1.0 if published else (max(residual_weight, 0.01) / _RIDGES[0]) ** 2
-        grid = KernelGrid(
+        return KernelGrid(
             betas=[unit * b for b in _BETAS] if self.beta == "auto" else [float(self.beta)],
             ridges=[factor * r for r in _RIDGES] if self.ridge == "auto" else [float(self.ridge)],
             weight=residual_weight,
@@ -205,32 +224,21 @@ class ProKeRClassifier(BaseAdapterClassifier):
             width=_WIDTH,
             temperature_width=_TEMPERATURE_WIDTH if with_text else _TEMPERATURE_WIDTH_WITHOUT_TEXT,
         )
-        choice = None
-        vars(self).pop("loo_log_likelihood_", None)  # of an earlier fit
-        if "auto" in (self.beta, self.ridge, self.temperature):
-            choice = select(X, y, weight, text, codes, grid, self.logit_scale_)
-        if choice is None:
-            self.beta_, self.ridge_ = grid.betas[0], grid.ridges[0]
-            self.temperature_ = 1.0 if grid.temperature is None else grid.temperature
-        else:
-            self.beta_, self.ridge_ = choice.beta, choice.ridge
-            self.temperature_ = choice.temperature
-            self.loo_log_likelihood_ = choice.log_likelihood
-        self.residual_weight_ = self.ridge_ if residual_weight is None else residual_weight
 
-    def _chunks(self, X):
-        device = resolve_device(self.device)
-        width = X.shape[1] + 3 * len(self.X_fit_) + 3 * len(self.classes_)
-        step = max(1, _BYTES_PER_CHUNK // (X.dtype.itemsize * width))
-        for first in range(0, len(X), step):
-            where = slice(first, first + step)
-            yield where, torch.tensor(X[where], device=device)
 
-    def _log_proba(self, X):
-        def tensor(array):
-            return torch.tensor(array, dtype=X.dtype, device=X.device)
-
-        scores = kernel(X, tensor(self.X_fit_), self.beta_) @ tensor(self.dual_coef_)
-        if self.prototypes_ is not None:
-            scores += X @ tensor(self.prototypes_).T
-        return torch.log_softmax(scores * (self.logit_scale_ / self.temperature_), dim=1)
+def _chosen(grid: KernelGrid, choice: KernelChoice | None) -> dict[str, Any]:
+    """Attributes: what was chosen, or the centres where nothing can be left out."""
+    if choice is None:
+        out = {
+            "beta_": grid.betas[0],
+            "ridge_": grid.ridges[0],
+            "temperature_": 1.0 if grid.temperature is None else grid.temperature,
+        }
+    else:
+        out = {
+            "beta_": choice.beta,
+            "ridge_": choice.ridge,
+            "temperature_": choice.temperature,
+            "loo_log_likelihood_": choice.log_likelihood,
+        }
+    return {**out, "residual_weight_": out["ridge_"] if grid.weight is None else grid.weight}

@@ -1,13 +1,18 @@
 """Sample-adaptive logit scaling, around any classifier."""
 
+from typing import Any, Self
+
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from scipy.special import log_softmax
 from sklearn.base import MetaEstimatorMixin, clone
 
 from skclip._core.methods.zero_shot_range import rescale_to_range
-from skclip.adapters.base import BaseAdapterClassifier
+from skclip.adapters.base import BaseAdapterClassifier, fit_method
+from skclip.adapters.near_text import linear_model
 from skclip.utils.messages import listing
-from skclip.utils.sklearn_private import HasMethods, fit_context
+from skclip.utils.sklearn_private import HasMethods
 
 __all__ = ["SampleAdaptiveScaling"]
 
@@ -40,16 +45,14 @@ class SampleAdaptiveScaling(MetaEstimatorMixin, BaseAdapterClassifier):
         `estimator` gets X as it is.
     device : str, default="auto"
         Of the zero-shot logits; "auto" is CUDA where there is a usable GPU, else the CPU.
-    verbose : int, default=0
-        Not used; here so that classifiers can be exchanged.
 
     Attributes
     ----------
     estimator_ : classifier
         The fitted clone.
     classes_ : ndarray of shape (n_classes,)
-    coef_ : ndarray of shape (n_classes, n_features)
-        The prototypes.
+    text_prototypes_ : ndarray of shape (n_classes, n_features)
+        The prototypes, scaled as X.
     logit_scale_ : float
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
@@ -95,17 +98,21 @@ class SampleAdaptiveScaling(MetaEstimatorMixin, BaseAdapterClassifier):
         logit_scale="auto",
         normalize="auto",
         device="auto",
-        verbose=0,
     ):
         self.estimator = estimator
         self.prototypes = prototypes
         self.logit_scale = logit_scale
         self.normalize = normalize
         self.device = device
-        self.verbose = verbose
 
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None, **fit_params):
+    @fit_method
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        **fit_params: Any,
+    ) -> Self:
         """Fit a clone of the estimator.
 
         Parameters
@@ -130,13 +137,8 @@ class SampleAdaptiveScaling(MetaEstimatorMixin, BaseAdapterClassifier):
         ValueError
             If `prototypes` is None, or the estimator does not know the same classes.
         """
-        if self.prototypes is None:
-            raise ValueError(
-                "SampleAdaptiveScaling rescales to the range of zero-shot logits; got "
-                "prototypes=None. Pass an array, Prototypes or ClassPrompts."
-            )
-        task = self._prepare(X, y, sample_weight)
-        self.coef_ = task.prior_mean.cpu().numpy()
+        self._check_has_text()
+        problem = self._check(X, y, sample_weight)
         if sample_weight is not None:
             fit_params["sample_weight"] = sample_weight
         self.estimator_ = clone(self.estimator).fit(X, y, **fit_params)
@@ -147,24 +149,28 @@ class SampleAdaptiveScaling(MetaEstimatorMixin, BaseAdapterClassifier):
                 f"them for {listing(other)}. Give the estimator labelled prototypes, or drop those "
                 "of classes without images."
             )
-        return self
+        return self._publish(linear_model(problem, problem.prior_mean))
 
-    def _predict_rows(self, X, finish):
-        rows = self._check_rows(X)
+    def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
+        return log_softmax(self.logits(X), axis=1)
+
+    def logits(self, X: ArrayLike) -> np.ndarray:
+        """Logits of every class, rescaled.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        reference = super().logits(X)
         # The estimator normalises, or names its columns, in its own way.
-        scores = self._logits(X)
-        out = np.empty((len(rows), len(self.classes_)), dtype=rows.dtype)
-        for where, chunk in self._chunks(rows):
-            T = torch.tensor(self.coef_, dtype=chunk.dtype, device=chunk.device)
-            reference = self.logit_scale_ * (chunk @ T.T)
-            rescaled = rescale_to_range(torch.tensor(scores[where]).to(reference), reference)
-            out[where] = finish(torch.log_softmax(rescaled, dim=1)).cpu().numpy()
-        return out
+        scores = torch.from_numpy(self._estimator_logits(X).astype(reference.dtype))
+        return rescale_to_range(scores, torch.from_numpy(reference)).numpy()
 
-    def _log_proba(self, X):
-        raise NotImplementedError("the estimator takes rows as they were given")
-
-    def _logits(self, X):
+    def _estimator_logits(self, X: ArrayLike) -> np.ndarray:
         """(n, c) log-probabilities of the estimator, all finite."""
         with np.errstate(divide="ignore"):
             if hasattr(self.estimator_, "predict_log_proba"):

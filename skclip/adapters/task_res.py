@@ -1,15 +1,26 @@
 """Task residual tuning."""
 
 from numbers import Real
+from typing import Any, Self
 
+from numpy.typing import ArrayLike
 from torch.nn import functional as F
 
 from skclip._core.linear.objective import LinearProblem
 from skclip._core.posterior.cosine import fit_cosine_map
-from skclip.adapters.linear import LinearAdapterClassifier
-from skclip.adapters.text_anchor import TextAnchorMixin
+from skclip._core.problem import Problem
+from skclip.adapters.base import LinearAdapterClassifier, fit_method
+from skclip.adapters.near_text import (
+    ITERATIONS,
+    cosine_model,
+    cosine_problem,
+    linear_model,
+    raw_start,
+    solve_convex,
+)
+from skclip.adapters.recipe import RECIPE_CONSTRAINTS, progress_bar, recipe_of
 from skclip.utils.random_state import torch_generator
-from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
+from skclip.utils.sklearn_private import Interval, StrOptions
 
 __all__ = ["TaskResClassifier"]
 
@@ -19,7 +30,7 @@ _FEW_ROWS = 4
 _ADAM_EPOCHS = {True: 100, False: 200}
 
 
-class TaskResClassifier(TextAnchorMixin, LinearAdapterClassifier):
+class TaskResClassifier(LinearAdapterClassifier):
     r"""TaskRes: text prototypes plus a scaled residual that is learned.
 
     Task residual tuning (Yu et al. [1]_) classifies with
@@ -125,7 +136,7 @@ class TaskResClassifier(TextAnchorMixin, LinearAdapterClassifier):
         "alpha": [Interval(Real, 0, None, closed="left")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "solver": [StrOptions({"lbfgs", "newton-cg", "adam", "sgd"})],
-        **TextAnchorMixin._recipe_constraints,
+        **RECIPE_CONSTRAINTS,
         "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "tol": [Interval(Real, 0, None, closed="neither")],
     }
@@ -163,8 +174,8 @@ class TaskResClassifier(TextAnchorMixin, LinearAdapterClassifier):
         self.device = device
         self.verbose = verbose
 
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    @fit_method
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the residuals.
 
         Parameters
@@ -188,53 +199,48 @@ class TaskResClassifier(TextAnchorMixin, LinearAdapterClassifier):
             If `prototypes` is None or has a zero row, or there is no weight decay for an
             optimum.
         """
-        if self._is_convex and self.weight_decay == 0:
+        if self.solver in ITERATIONS and self.weight_decay == 0:
             raise ValueError(
                 f"solver={self.solver!r} needs a positive weight_decay, without which separable "
                 "classes have no finite optimum; got 0. Pass a positive number, or solver='sgd'."
             )
-        task = self._prepare_near_text(X, y, sample_weight)
-        if self._is_convex:
-            return self._fit_linear(task)
-        recipe = self._recipe(**self._published(task))
+        self._check_has_text()
+        problem = self._check(X, y, sample_weight)
+        if self.solver in ITERATIONS:
+            return self._fit_optimum(problem)
+        recipe = recipe_of(self, **self._published(problem))
         W, _ = fit_cosine_map(
-            self._cosine_problem(task),
+            cosine_problem(problem, self.prototype_norm),
             recipe,
             torch_generator(self.random_state),
             residual_scale=self.alpha,
-            callback=self._progress(recipe),
+            callback=progress_bar(self, recipe),
         )
-        return self._store_trained(W, recipe)
+        return self._publish(cosine_model(problem, W), n_iter_=recipe.epochs)
 
-    def _fit_linear(self, task):
-        text = self._raw_start(task)
-        start = F.normalize(text, dim=1) if self._normalize else task.prior_mean
+    def _fit_optimum(self, problem: Problem) -> Self:
+        text = raw_start(problem, self.prototype_norm)
+        start = F.normalize(text, dim=1) if self.normalize_ else problem.prior_mean
         if self.alpha == 0:  # a prior of infinite precision
-            self._store_linear(start)
-            self.n_iter_, self.gradient_norm_ = 1, 0.0
-            return self
+            return self._publish(linear_model(problem, start), n_iter_=1, gradient_norm_=0.0)
         # Weights are those of `start`; residuals are measured at the norm of `text`.
         stretch = text.norm(dim=1) / start.norm(dim=1)
-        precision = float(task.sample_weight.sum()) * self.weight_decay / self.alpha**2
-        problem = LinearProblem(
-            X=task.X,
-            y=task.y,
-            sample_weight=task.sample_weight,
-            prior_mean=start,
-            prior_precision=precision * stretch.square(),
-            logit_scale=task.logit_scale,
+        precision = float(problem.sample_weight.sum()) * self.weight_decay / self.alpha**2
+        convex = LinearProblem.of(
+            problem, prior_mean=start, prior_precision=precision * stretch.square()
         )
-        return self._fit_optimum(problem)
+        model, fitted = solve_convex(convex, self.solver, self.max_iter, self.tol)
+        return self._publish(model, **fitted)
 
-    def _published(self, task):
+    def _published(self, problem: Problem) -> dict[str, Any]:
         """What the recipe of `solver` adds to the parameters."""
         rate = self.learning_rate or _LEARNING_RATE[self.solver]
         settings = {"learning_rate": rate, "weight_decay": self.weight_decay}
         if self.solver == "adam":
-            rows = len(task.y) / len(task.y.unique())
+            rows = len(problem.y) / len(problem.y.unique())
             epochs = self.max_iter or _ADAM_EPOCHS[rows <= _FEW_ROWS]
             settings |= {"optimizer": "adam", "epochs": epochs}
         return settings
 
-    def _wants_unit_prototypes(self):
+    def _wants_unit_prototypes(self) -> bool:
         return False

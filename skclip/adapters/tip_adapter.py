@@ -1,25 +1,28 @@
 """Tip-Adapter: a cache of the support images beside the text."""
 
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from skclip._core.methods.tip_adapter import (
-    Cache,
+    Choice,
+    Comparison,
     Grid,
     Support,
+    TipAdapterModel,
     build_cache,
-    class_affinities,
     select,
     train_keys,
 )
-from skclip.adapters.base import BaseAdapterClassifier
-from skclip.adapters.groups import group_codes
-from skclip.adapters.recipe import RecipeMixin
-from skclip.utils.device import resolve_device
+from skclip._core.solve.sgd import Recipe
+from skclip.adapters.base import BaseAdapterClassifier, fit_method
+from skclip.adapters.images import group_codes, image_weight
+from skclip.adapters.recipe import RECIPE_CONSTRAINTS, progress_bar, recipe_of
 from skclip.utils.random_state import torch_generator
-from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
+from skclip.utils.sklearn_private import Interval, StrOptions
 
 __all__ = ["TipAdapterClassifier"]
 
@@ -31,12 +34,9 @@ _ALPHAS = tuple(10 ** (k / 4) for k in range(-8, 9))
 _BETAS = tuple(2.0**k for k in range(-3, 4))
 _WIDTH = (2.0, 1.0)
 _EPOCHS = 20
-# Of rows and their logits; the core bounds the memory of affinities.
-_BYTES_PER_CHUNK = 32 * 2**20
-_OPTIONAL_ATTRIBUTES = ("loo_log_likelihood_", "loo_results_")
 
 
-class TipAdapterClassifier(RecipeMixin, BaseAdapterClassifier):
+class TipAdapterClassifier(BaseAdapterClassifier):
     r"""Tip-Adapter: a cache of the support images beside the text.
 
     Every image of the support set is a key :math:`k_i` with its label as value. Similar keys
@@ -152,7 +152,11 @@ class TipAdapterClassifier(RecipeMixin, BaseAdapterClassifier):
         "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "beta": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "fine_tune": ["boolean"],
-        **RecipeMixin._recipe_constraints,
+        **{
+            name: RECIPE_CONSTRAINTS[name]
+            for name in RECIPE_CONSTRAINTS
+            if name != "prototype_norm"
+        },
         "max_iter": [Interval(Integral, 0, None, closed="left"), None],
     }
 
@@ -185,8 +189,14 @@ class TipAdapterClassifier(RecipeMixin, BaseAdapterClassifier):
         self.device = device
         self.verbose = verbose
 
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None, groups=None):
+    @fit_method
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Make the cache; choose what is "auto"; train the keys if asked to.
 
         Parameters
@@ -213,142 +223,101 @@ class TipAdapterClassifier(RecipeMixin, BaseAdapterClassifier):
         ValueError
             If a row of X to be normalised is zero, or a group has several labels.
         """
-        for name in _OPTIONAL_ATTRIBUTES:
-            if hasattr(self, name):
-                delattr(self, name)
         codes = None if groups is None else group_codes(groups, y)
-        if codes is not None and sample_weight is None:
-            sample_weight = 1.0 / np.bincount(codes)[codes]
-        task = self._prepare(X, y, sample_weight)
-        self.prototypes_ = None if task.prototypes is None else task.prototypes.cpu().numpy()
-        self._set_origin(task)
-        rows = self._scaled(task.X)
-        if codes is not None:
-            codes = torch.tensor(codes, dtype=torch.int64, device=rows.device)
+        problem = self._check(X, y, image_weight(sample_weight, codes))
+        comparison = Comparison.of(problem, unit=self.normalize_)
+        rows = comparison.scaled(problem.X)
         cache, owner, own = build_cache(
             rows,
-            task.y,
-            task.sample_weight,
-            task.n_classes,
-            groups=codes,
-            unit=self._normalize,
+            problem.y,
+            problem.sample_weight,
+            problem.n_classes,
+            groups=None if codes is None else torch.from_numpy(codes).to(rows.device),
+            unit=self.normalize_,
         )
-        support = Support(rows, task.y, self._text_scores, task.sample_weight, owner, own)
-        self._choose(cache, support)
-        self.n_iter_ = 1
+        support = Support(
+            rows,
+            problem.y,
+            lambda some: comparison.text_logits(some, problem.n_classes),
+            problem.sample_weight,
+            owner,
+            own,
+        )
+        grid = self._grid(problem.has_text)
+        choice = select(cache, support, grid) if "auto" in (self.alpha, self.beta) else None
+        alpha, beta = self._chosen(grid, choice)
+        n_iter = 1
         if self.fine_tune:
-            cache = self._train(cache, support)
-        self._store(cache)
-        return self
+            recipe = self._key_recipe()
+            n_iter = recipe.epochs
+            cache = train_keys(
+                cache,
+                support,
+                alpha,
+                beta,
+                recipe,
+                torch_generator(self.random_state),
+                callback=progress_bar(self, recipe),
+            )
+        return self._publish(
+            TipAdapterModel(cache, comparison, alpha, beta),
+            alpha_=alpha,
+            beta_=beta,
+            keys_=cache.keys,
+            key_labels_=cache.labels,
+            key_weight_=cache.weight,
+            prototypes_=comparison.text,
+            n_iter_=n_iter,
+            **_left_out_results(grid, choice),
+        )
 
-    def _logit_scale_without_text(self, X, sample_weight):
-        if self._normalize:
+    def _logit_scale_without_text(self, X: np.ndarray, sample_weight: np.ndarray) -> float:
+        if self.normalize_:
             return 1.0
         centred = X - np.average(X, axis=0, weights=sample_weight)
         square = np.average(np.sum(centred**2, axis=1), weights=sample_weight)
         return float(1.0 / np.sqrt(square)) if square > 0 else 1.0
 
-    def _set_origin(self, task):
-        """Distances do not depend on it, their rounding does."""
-        self._origin = np.zeros(task.X.shape[1], task.X.cpu().numpy().dtype)
-        if task.prototypes is None and not self._normalize:
-            share = task.sample_weight / task.sample_weight.sum()
-            self._origin = (share @ task.X).cpu().numpy()
-
-    def _scaled(self, X):
-        """Rows as keys are: in units of their spread where there is no text and no norm."""
-        if self.prototypes_ is not None:
-            return X
-        origin = torch.tensor(self._origin, dtype=X.dtype, device=X.device)
-        return (X - origin) * self.logit_scale_
-
-    def _text_scores(self, X):
-        if self.prototypes_ is None:
-            return X.new_zeros(len(X), len(self.classes_))
-        T = torch.tensor(self.prototypes_, dtype=X.dtype, device=X.device)
-        return self.logit_scale_ * (X @ T.T)
-
-    def _choose(self, cache, support):
-        centre = (_ALPHA_WITHOUT_TEXT, _PUBLISHED_BETA)
-        if self.prototypes_ is not None:
-            centre = (
-                _PUBLISHED_ALPHA * self.logit_scale_ / _PUBLISHED_LOGIT_SCALE,
-                _PUBLISHED_BETA,
-            )
-        auto = [isinstance(given, str) for given in (self.alpha, self.beta)]
-        self.alpha_, self.beta_ = (
-            value if chosen else float(given)
-            for value, chosen, given in zip(centre, auto, (self.alpha, self.beta), strict=True)
-        )
-        if not any(auto):
-            return
-        grid = Grid(
-            alphas=[centre[0] * v for v in _ALPHAS] if auto[0] else [self.alpha_],
-            betas=[centre[1] * v for v in _BETAS] if auto[1] else [self.beta_],
-            centre=centre,
+    def _grid(self, has_text: bool) -> Grid:
+        """What is tried: around the published values, or the one value that was given."""
+        alpha = _ALPHA_WITHOUT_TEXT
+        if has_text:
+            alpha = _PUBLISHED_ALPHA * self.logit_scale_ / _PUBLISHED_LOGIT_SCALE
+        beta = _PUBLISHED_BETA
+        return Grid(
+            alphas=[alpha * v for v in _ALPHAS] if self.alpha == "auto" else [float(self.alpha)],
+            betas=[beta * v for v in _BETAS] if self.beta == "auto" else [float(self.beta)],
+            centre=(alpha, beta),
             width=_WIDTH,
         )
-        choice = select(cache, support, grid)
-        if choice is None:
-            return
-        self.alpha_, self.beta_ = choice.alpha, choice.beta
-        self.loo_log_likelihood_ = choice.log_likelihood
-        beta, alpha = np.meshgrid(grid.betas, grid.alphas, indexing="ij")
-        self.loo_results_ = {
-            "alpha": alpha.ravel(),
-            "beta": beta.ravel(),
-            "log_posterior": -choice.losses.numpy().ravel(),
-        }
 
-    def _train(self, cache, support):
-        recipe = self._recipe(
+    def _chosen(self, grid: Grid, choice: Choice | None) -> tuple[float, float]:
+        """alpha and beta: chosen, given, or where nothing could be left out the centres."""
+        if choice is not None:
+            return choice.alpha, choice.beta
+        return (
+            grid.centre[0] if self.alpha == "auto" else float(self.alpha),
+            grid.centre[1] if self.beta == "auto" else float(self.beta),
+        )
+
+    def _key_recipe(self) -> Recipe:
+        return recipe_of(
+            self,
             epochs=_EPOCHS if self.max_iter is None else self.max_iter,
             optimizer="adamw",
             eps=1e-4,
             weight_decay=0.01,
             warmup_rate=None,
         )
-        self.n_iter_ = recipe.epochs
-        return train_keys(
-            cache,
-            support,
-            self.alpha_,
-            self.beta_,
-            recipe,
-            torch_generator(self.random_state),
-            callback=self._progress(recipe),
-        )
 
-    def _store(self, cache):
-        self.keys_ = cache.keys.cpu().numpy()
-        self._key_offsets = cache.offsets.cpu().numpy()
-        self.key_labels_ = cache.labels.cpu().numpy()
-        self.key_weight_ = cache.weight.cpu().numpy()
 
-    def _load(self, dtype, device):
-        def tensor(array, dtype=dtype):
-            return torch.tensor(array, dtype=dtype, device=device)
-
-        return Cache(
-            keys=tensor(self.keys_),
-            offsets=tensor(self._key_offsets),
-            labels=tensor(self.key_labels_, torch.int64),
-            weight=tensor(self.key_weight_),
-            n_classes=len(self.classes_),
-        )
-
-    def _chunks(self, X):
-        device = resolve_device(self.device)
-        row = X.dtype.itemsize * (X.shape[1] + len(self.classes_))
-        step = max(1, _BYTES_PER_CHUNK // row)
-        for first in range(0, len(X), step):
-            where = slice(first, first + step)
-            yield where, torch.tensor(X[where], device=device)
-
-    def _log_proba(self, X):
-        rows = self._scaled(X)
-        scores = self._text_scores(rows)
-        if self.alpha_ > 0:
-            cache = self._load(X.dtype, X.device)
-            scores += self.alpha_ * class_affinities(rows, cache, (self.beta_,))[0]
-        return torch.log_softmax(scores, dim=1)
+def _left_out_results(grid: Grid, choice: Choice | None) -> dict[str, Any]:
+    if choice is None:
+        return {}
+    beta, alpha = np.meshgrid(grid.betas, grid.alphas, indexing="ij")
+    results = {
+        "alpha": alpha.ravel(),
+        "beta": beta.ravel(),
+        "log_posterior": -choice.losses.numpy().ravel(),
+    }
+    return {"loo_log_likelihood_": choice.log_likelihood, "loo_results_": results}

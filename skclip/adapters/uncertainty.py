@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from skclip._core.linear.objective import logits
-from skclip._core.posterior.draws import average, decompose, logit_draws, standard_normal
+from skclip._core.model import FittedModel
+from skclip._core.posterior.draws import decompose
 from skclip.utils.random_state import integer_seed
 
-__all__ = ["DrawsMixin", "PredictiveUncertainty", "UncertaintyMixin"]
+__all__ = ["PredictiveUncertainty", "UncertaintyMixin"]
 
 _KINDS = ("bald", "entropy", "margin")
 
@@ -36,12 +36,8 @@ class PredictiveUncertainty(NamedTuple):
     epistemic: np.ndarray
 
 
-class DrawsMixin:
-    """Uncertainty from draws of the logits.
-
-    A subclass supplies ``_n_draws``, ``_sampling_seed``, ``_has_spread()``,
-    ``_mean_logits(X)`` for when there is none, and ``_logit_draws(X, n_samples, seed)``.
-    """
+class UncertaintyMixin:
+    """Uncertainty from the draws of an adapter's model, next to BaseAdapterClassifier."""
 
     def predict_uncertainty(self, X):
         """Uncertainty of every prediction, split by its cause.
@@ -60,11 +56,11 @@ class DrawsMixin:
 
         Examples
         --------
-        >>> from skclip import BayesAdapterClassifier
+        >>> from skclip import BayesAdapterClassifier, Laplace
         >>> from skclip.datasets import make_clip_features
         >>> data = make_clip_features(8, 5, random_state=0)
         >>> classifier = BayesAdapterClassifier(
-        ...     data.prototypes, posterior="laplace", posterior_temperature=0.1
+        ...     data.prototypes, posterior=Laplace(temperature=0.1)
         ... ).fit(data.X, data.y)
         >>> known = classifier.predict_uncertainty(data.X_test)
         >>> strange = classifier.predict_uncertainty(-data.X_test)
@@ -72,8 +68,7 @@ class DrawsMixin:
         True
         """
         parts = [
-            decompose(self._logit_draws(rows, self._n_draws, self._sampling_seed))
-            for _, rows in self._chunks(self._check_rows(X))
+            decompose(model.draws(rows)) for _, rows, model in self._in_chunks(self.check_rows(X))
         ]
         columns = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
         return PredictiveUncertainty(*columns)
@@ -97,27 +92,19 @@ class DrawsMixin:
             same random numbers. Where logits are drawn, not weights, draws at two rows are
             not jointly a sample.
         """
-        s = self._n_draws if n_samples is None else n_samples
+        X = self.check_rows(X)
+        s = self._model.n_draws if n_samples is None else n_samples
         if not s >= 1:
             raise ValueError(f"n_samples must be at least 1; got {n_samples!r}.")
-        X = self._check_rows(X)
-        seed = self._sampling_seed if random_state is None else integer_seed(random_state)
+        seed = None if random_state is None else integer_seed(random_state)
         out = np.empty((s, len(X), len(self.classes_)), X.dtype)
-        for where, rows in self._chunks(X):
-            if not self._has_spread():
-                out[:, where] = torch.softmax(self._mean_logits(rows), dim=1).cpu().numpy()
+        for where, rows, model in self._in_chunks(X):
+            if not model.has_spread:
+                out[:, where] = torch.softmax(model.logits(rows), dim=1).cpu().numpy()
                 continue
-            for index, scores in enumerate(self._logit_draws(rows, s, seed)):
+            for index, scores in enumerate(model.draws(rows, s, seed)):
                 out[index, where] = torch.softmax(scores, dim=1).cpu().numpy()
         return out
-
-
-class UncertaintyMixin(DrawsMixin):
-    """Prediction by averaging over posterior draws of the logits."""
-
-    @property
-    def _n_draws(self):
-        return self.n_posterior_samples
 
     def acquisition(self, X, kind="bald"):
         """How much a label of each row is worth: larger means label sooner.
@@ -157,36 +144,12 @@ class UncertaintyMixin(DrawsMixin):
         if kind == "entropy":
             return self.predict_uncertainty(X).entropy
         check_is_fitted(self)
-        if self._has_spread():
+        if self._model.has_spread or not hasattr(self._model, "logit_variance"):
             return self.predict_uncertainty(X).epistemic
-        chunks = self._chunks(self._check_rows(X))
-        return np.concatenate([self._small_spread_bald(rows) for _, rows in chunks])
+        chunks = self._in_chunks(self.check_rows(X))
+        return np.concatenate([_small_spread_bald(rows, model) for _, rows, model in chunks])
 
-    def _small_spread_bald(self, rows):
-        P = torch.softmax(self._mean_logits(rows), dim=1)
-        std = self._linear_std(rows, 1.0) / self.temperature_
-        return 0.5 * (std.square() * P * (1 - P)).sum(dim=1).cpu().numpy()
 
-    # -- draws ----------------------------------------------------------------------
-
-    def _log_proba(self, X):
-        draws = self._logit_draws(X, self._n_draws, self._sampling_seed)
-        return average(draws, self.average)
-
-    def _has_spread(self):
-        return self.form == "cosine" or self.posterior_temperature_ > 0
-
-    def _logit_draws(self, X, n_samples, seed):
-        """Iterator over draws (n, c) of the logits; a single one where there is no spread."""
-        if self.form == "cosine":
-            return self._cosine_draws(X, n_samples, seed)
-        mean = self._mean_logits(X)
-        if not self._has_spread():
-            return iter([mean])
-        std = self._linear_std(X, self.posterior_temperature_) / self.temperature_
-        return logit_draws(mean, std, standard_normal(n_samples, len(self.classes_), seed))
-
-    def _mean_logits(self, X):
-        W = torch.tensor(self.coef_ / self.temperature_, dtype=X.dtype, device=X.device)
-        b = torch.tensor(self.intercept_ / self.temperature_, dtype=X.dtype, device=X.device)
-        return logits(X, W, b, self.logit_scale_)
+def _small_spread_bald(rows: torch.Tensor, model: FittedModel) -> np.ndarray:
+    P = torch.softmax(model.logits(rows), dim=1)
+    return 0.5 * (model.logit_variance(rows) * P * (1 - P)).sum(dim=1).cpu().numpy()

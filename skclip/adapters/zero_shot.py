@@ -1,7 +1,7 @@
 """CLIP's zero-shot classifier."""
 
-from skclip.adapters.linear import LinearAdapterClassifier
-from skclip.utils.sklearn_private import fit_context
+from skclip.adapters.base import LinearAdapterClassifier, fit_method
+from skclip.adapters.near_text import linear_model
 
 __all__ = ["ZeroShotClassifier"]
 
@@ -27,15 +27,15 @@ class ZeroShotClassifier(LinearAdapterClassifier):
         Scale rows of X and prototypes to unit norm; "auto" does.
     device : str, default="auto"
         "auto" is CUDA where there is a usable GPU, else the CPU.
-    verbose : int, default=0
-        Not used; here so that classifiers can be exchanged.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-    coef_ : ndarray of shape (n_classes, n_features)
-        The prototypes.
-    intercept_ : ndarray of shape (n_classes,)
+    prototypes_ : ndarray of shape (n_classes, n_features)
+        The text prototypes, scaled as X.
+    coef_ : ndarray of shape (n_classes, n_features), (1, n_features) for two classes
+        ``logit_scale_ * prototypes_``; of two classes the difference.
+    intercept_ : ndarray of shape (n_classes,), (1,) for two classes
         Zeros.
     logit_scale_ : float
     temperature_ : float
@@ -63,16 +63,13 @@ class ZeroShotClassifier(LinearAdapterClassifier):
 
     _parameter_constraints: dict = {**LinearAdapterClassifier._parameter_constraints}
 
-    def __init__(
-        self, prototypes=None, *, logit_scale="auto", normalize="auto", device="auto", verbose=0
-    ):
+    def __init__(self, prototypes=None, *, logit_scale="auto", normalize="auto", device="auto"):
         self.prototypes = prototypes
         self.logit_scale = logit_scale
         self.normalize = normalize
         self.device = device
-        self.verbose = verbose
 
-    @fit_context(prefer_skip_nested_validation=False)
+    @fit_method
     def fit(self, X, y, sample_weight=None):
         """Check the input and encode the class names.
 
@@ -83,7 +80,7 @@ class ZeroShotClassifier(LinearAdapterClassifier):
         y : array-like of shape (n_samples,)
             Labels; only their set is used.
         sample_weight : array-like of shape (n_samples,), default=None
-            Not used; here so that classifiers can be exchanged.
+            Checked, but nothing is learned from it.
 
         Returns
         -------
@@ -94,11 +91,6 @@ class ZeroShotClassifier(LinearAdapterClassifier):
         ValueError
             If `prototypes` is None.
         """
-        if self.prototypes is None:
-            raise ValueError(
-                "ZeroShotClassifier classifies by text prototypes; got prototypes=None. Pass an "
-                "array, Prototypes or ClassPrompts."
-            )
-        task = self._prepare(X, y, sample_weight)
-        self._store_linear(task.prior_mean)
-        return self
+        self._check_has_text()
+        problem = self._check(X, y, sample_weight)
+        return self._publish(linear_model(problem, problem.prior_mean))

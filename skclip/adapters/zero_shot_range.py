@@ -1,18 +1,23 @@
 """Linear probes whose training keeps logits in their zero-shot range."""
 
 from numbers import Real
+from typing import Self
+
+from numpy.typing import ArrayLike
 
 from skclip._core.linear.objective import LinearProblem
 from skclip._core.methods.zero_shot_range import fit_range_optimum, fit_range_recipe
-from skclip.adapters.linear import LinearAdapterClassifier, warn_unless_converged
-from skclip.adapters.text_anchor import TextAnchorMixin
+from skclip._core.problem import Problem
+from skclip.adapters.base import LinearAdapterClassifier, fit_method, warn_unless_converged
+from skclip.adapters.near_text import convergence, cosine_model, cosine_problem, linear_model
+from skclip.adapters.recipe import RECIPE_CONSTRAINTS, progress_bar, recipe_of
 from skclip.utils.random_state import torch_generator
-from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
+from skclip.utils.sklearn_private import Interval, StrOptions
 
 __all__ = ["ZeroShotRangeClassifier"]
 
 
-class ZeroShotRangeClassifier(TextAnchorMixin, LinearAdapterClassifier):
+class ZeroShotRangeClassifier(LinearAdapterClassifier):
     r"""ZS-LP trained with every row's logits held to the range of its zero-shot logits.
 
     Murugesan et al. [1]_ trace the overconfidence of adapters to the range of their logits,
@@ -120,7 +125,7 @@ class ZeroShotRangeClassifier(TextAnchorMixin, LinearAdapterClassifier):
         "penalty": [Interval(Real, 0, None, closed="left")],
         "C": [Interval(Real, 0, None, closed="neither")],
         "solver": [StrOptions({"sgd", "lbfgs"})],
-        **TextAnchorMixin._recipe_constraints,
+        **RECIPE_CONSTRAINTS,
         "tol": [Interval(Real, 0, None, closed="neither")],
     }
 
@@ -159,8 +164,8 @@ class ZeroShotRangeClassifier(TextAnchorMixin, LinearAdapterClassifier):
         self.device = device
         self.verbose = verbose
 
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    @fit_method
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the weights.
 
         Parameters
@@ -188,36 +193,30 @@ class ZeroShotRangeClassifier(TextAnchorMixin, LinearAdapterClassifier):
                 "method='norm' is not convex, and solver='lbfgs' is for convex problems. Pass "
                 "solver='sgd', or method='penalty'."
             )
-        task = self._prepare_near_text(X, y, sample_weight)
+        self._check_has_text()
+        problem = self._check(X, y, sample_weight)
         if self.solver == "lbfgs":
-            return self._fit_convex(task)
-        recipe = self._recipe()
+            return self._fit_convex(problem)
+        recipe = recipe_of(self)
         W = fit_range_recipe(
-            self._cosine_problem(task),
+            cosine_problem(problem, self.prototype_norm),
             recipe,
             torch_generator(self.random_state),
             penalty=self.penalty if self.method == "penalty" else None,
-            callback=self._progress(recipe),
+            callback=progress_bar(self, recipe),
         )
-        return self._store_trained(W, recipe)
+        return self._publish(cosine_model(problem, W), n_iter_=recipe.epochs)
 
-    def _fit_convex(self, task):
-        problem = LinearProblem(
-            X=task.X,
-            y=task.y,
-            sample_weight=task.sample_weight,
-            prior_mean=task.prior_mean,
-            prior_precision=task.X.new_full((task.n_classes,), 1.0 / self.C),
-            logit_scale=task.logit_scale,
-        )
+    def _fit_convex(self, problem: Problem) -> Self:
+        precision = problem.X.new_full((problem.n_classes,), 1.0 / self.C)
         solution = fit_range_optimum(
-            problem, self.penalty, tol=self.tol, max_iter=self.max_iter or 1000
+            LinearProblem.of(problem, prior_precision=precision),
+            self.penalty,
+            tol=self.tol,
+            max_iter=self.max_iter or 1000,
         )
         warn_unless_converged(solution, self.tol)
-        self._store_linear(solution.W)
-        self.n_iter_ = max(1, solution.n_iter)
-        self.gradient_norm_ = solution.gradient_norm
-        return self
+        return self._publish(linear_model(problem, solution.W), **convergence(solution))
 
-    def _wants_unit_prototypes(self):
+    def _wants_unit_prototypes(self) -> bool:
         return self.solver == "lbfgs"

@@ -43,6 +43,8 @@ def assert_same_optimum(ours, theirs, precision, total):
     ``gradient_norm_`` is the gradient of a class over tau and the `total` weight of the rows.
     """
     gradients = ours.gradient_norm_ + theirs.gradient_norm_
-    radius = np.sqrt(len(ours.coef_)) * ours.logit_scale_ * total * gradients / np.min(precision)
+    radius = (
+        np.sqrt(len(ours.prototypes_)) * ours.logit_scale_ * total * gradients / np.min(precision)
+    )
     assert radius < 1e-4, "the solutions are too rough to compare"
-    assert np.linalg.norm(ours.coef_ - theirs.coef_) <= radius + 1e-12
+    assert np.linalg.norm(ours.prototypes_ - theirs.prototypes_) <= radius + 1e-12

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import skclip
-from skclip import Prototypes
+from skclip import Laplace, Prototypes, Variational
 from skclip.datasets import make_clip_features
 
 FILE = Path(__file__).with_suffix(".npz")
@@ -85,8 +85,16 @@ def in_batches(**parameters):
 
 
 SGD = {"max_iter": 20, "random_state": 0}
-LAPLACE = {"posterior": "laplace", "random_state": 0}
-VARIATIONAL = {"posterior": "variational", "random_state": 0}
+
+
+def laplace(covariance="full", **parameters):
+    return {"posterior": Laplace(covariance, **parameters), "random_state": 0}
+
+
+def variational(covariance="full", **parameters):
+    return {"posterior": Variational(covariance, **parameters), "random_state": 0}
+
+
 CASES = {
     "zero-shot": fitted("ZeroShotClassifier"),
     "zero-shot, scale 20": fitted("ZeroShotClassifier", logit_scale=20.0),
@@ -97,7 +105,7 @@ CASES = {
     "linear probe, from text": fitted("LinearProbeClassifier", init="prototypes", **SGD),
     "linear probe, random": fitted("LinearProbeClassifier", init="random", **SGD),
     "linear probe, from text, optimum": fitted(
-        "LinearProbeClassifier", init="prototypes", solver="lbfgs"
+        "LinearProbeClassifier", init="prototypes", solver="newton-cg"
     ),
     # Near the text.
     "clap": fitted("CLAPClassifier"),
@@ -163,45 +171,36 @@ CASES = {
     ),
     "bayes, clap": fitted("BayesAdapterClassifier", prior_precision="clap"),
     "bayes, lbfgs": fitted("BayesAdapterClassifier", solver="lbfgs", fit_intercept=False),
-    "bayes, laplace": fitted("BayesAdapterClassifier", **LAPLACE),
-    "bayes, laplace, weights": weighted("BayesAdapterClassifier", **LAPLACE),
-    "bayes, laplace, groups": grouped("BayesAdapterClassifier", **LAPLACE),
-    "bayes, laplace, without text": without_text("BayesAdapterClassifier", **LAPLACE),
-    "bayes, laplace, diagonal": fitted("BayesAdapterClassifier", covariance="diagonal", **LAPLACE),
+    "bayes, laplace": fitted("BayesAdapterClassifier", **laplace()),
+    "bayes, laplace, weights": weighted("BayesAdapterClassifier", **laplace()),
+    "bayes, laplace, groups": grouped("BayesAdapterClassifier", **laplace()),
+    "bayes, laplace, without text": without_text("BayesAdapterClassifier", **laplace()),
+    "bayes, laplace, diagonal": fitted("BayesAdapterClassifier", **laplace("diagonal")),
     "bayes, laplace, isotropic": fitted(
-        "BayesAdapterClassifier", covariance="isotropic", prior_shape="isotropic", **LAPLACE
+        "BayesAdapterClassifier", prior_shape="isotropic", **laplace("isotropic")
     ),
     "bayes, laplace, temperature 0.3": fitted(
-        "BayesAdapterClassifier", posterior_temperature=0.3, average="logits", **LAPLACE
+        "BayesAdapterClassifier", **laplace(temperature=0.3, average="logits")
     ),
-    "bayes, variational": fitted("BayesAdapterClassifier", **VARIATIONAL),
-    "bayes, variational, groups": grouped("BayesAdapterClassifier", **VARIATIONAL),
+    "bayes, variational": fitted("BayesAdapterClassifier", **variational()),
+    "bayes, variational, groups": grouped("BayesAdapterClassifier", **variational()),
     "bayes, variational, diagonal": fitted(
-        "BayesAdapterClassifier", covariance="diagonal", posterior_temperature=0.1, **VARIATIONAL
+        "BayesAdapterClassifier", **variational("diagonal", temperature=0.1)
     ),
     "bayes, variational, paper's temperature": fitted(
-        "BayesAdapterClassifier",
-        covariance="isotropic",
-        posterior_temperature="paper",
-        n_posterior_samples=10,
-        **VARIATIONAL,
+        "BayesAdapterClassifier", **variational("isotropic", temperature="paper", n_samples=10)
     ),
     "bayes, in batches": in_batches(),
-    "bayes, in batches, laplace": in_batches(posterior="laplace", posterior_temperature=0.1),
-    "bayes, in batches, variational": in_batches(
-        posterior="variational", posterior_temperature=0.1
-    ),
+    "bayes, in batches, laplace": in_batches(posterior=Laplace(temperature=0.1)),
+    "bayes, in batches, variational": in_batches(posterior=Variational(temperature=0.1)),
     "bayes, paper": lambda: skclip.BayesAdapterClassifier.from_recipe("paper", TEXT, **SGD).fit(
         X, y
     ),
-    "bayes, cosine": lambda: make(
-        "BayesAdapterClassifier",
+    "bayes, cosine": lambda: skclip.CosineBayesAdapterClassifier(
         8.8 * TEXT,
-        form="cosine",
-        posterior="variational",
-        prior_precision=1e4,
         temperature=1.3,
-        posterior_temperature=0.01,
+        kl_weight=0.01,
+        n_samples=32,
         **SGD,
     ).fit(X, y, sample_weight=WEIGHT),
 }
@@ -214,7 +213,7 @@ def predictions(name):
     out = {"proba": classifier.predict_proba(rows)}
     if hasattr(classifier, "predict_uncertainty"):
         out["uncertainty"] = np.stack(classifier.predict_uncertainty(rows[:N_FEW]))
-    if hasattr(classifier, "acquisition"):
+    if hasattr(classifier, "acquisition") and not name.startswith("clip-adapter"):
         out["bald"] = classifier.acquisition(rows[:N_FEW], kind="bald")
     if hasattr(classifier, "sample_proba") and "ensemble" not in name:
         out["draws"] = classifier.sample_proba(rows[:N_FEW], n_samples=3, random_state=7)

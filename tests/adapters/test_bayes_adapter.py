@@ -2,18 +2,22 @@
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, normalize
 
 from skclip import (
     BayesAdapterClassifier,
+    CosineBayesAdapterClassifier,
+    Laplace,
     LinearProbeClassifier,
     Prototypes,
+    Variational,
     ZeroShotClassifier,
 )
 
@@ -38,7 +42,7 @@ def test_without_text_it_is_the_linear_probe(task):
     )
     probe = LinearProbeClassifier(C=2.0, logit_scale=3.0, tol=1e-10)
     np.testing.assert_allclose(
-        adapter.fit(task.X, task.y).coef_, probe.fit(task.X, task.y).coef_, atol=1e-6
+        adapter.fit(task.X, task.y).prototypes_, probe.fit(task.X, task.y).prototypes_, atol=1e-6
     )
 
 
@@ -55,7 +59,7 @@ def test_one_precision_per_class_moves_each_class_as_told(task):
     free_first = BayesAdapterClassifier(
         task.text, prior_precision=[1.0, 1e8, 1e8, 1e8], temperature=1.0
     ).fit(task.X, task.y)
-    moved = np.linalg.norm(free_first.coef_ - task.text, axis=1)
+    moved = np.linalg.norm(free_first.prototypes_ - task.text, axis=1)
     assert moved[0] > 1e3 * moved[1:].max()
     np.testing.assert_array_equal(free_first.prior_precision_, [1.0, 1e8, 1e8, 1e8])
 
@@ -140,7 +144,7 @@ def test_both_solvers_find_the_same_mode(task):
     newton, lbfgs = (
         BayesAdapterClassifier(task.text, prior_precision=10.0, solver=solver, tol=1e-10)
         .fit(task.X, task.y)
-        .coef_
+        .prototypes_
         for solver in ("newton-cg", "lbfgs")
     )
     np.testing.assert_allclose(newton, lbfgs, atol=1e-6)
@@ -161,11 +165,10 @@ def test_grid_search_finds_nested_parameters(task):
 
 def test_the_paper_recipe_has_the_published_settings(task):
     recipe = BayesAdapterClassifier.from_recipe("paper", task.text)
-    assert recipe.form == "cosine"
-    assert recipe.posterior == "variational"
+    assert isinstance(recipe, CosineBayesAdapterClassifier)
     assert recipe.prior_precision == pytest.approx(0.01**-2)
     assert recipe.prototype_norm == 8.8
-    assert recipe.n_posterior_samples == 10
+    assert (recipe.kl_weight, recipe.n_samples) == ("paper", 10)
     assert (recipe.learning_rate, recipe.batch_size) == (0.1, 256)
 
 
@@ -175,7 +178,7 @@ def test_raw_prototypes_keep_their_norm_in_the_recipe(task):
     labelled = BayesAdapterClassifier.from_recipe("paper", Prototypes(raw, range(4)))
     assert labelled.prototype_norm is None
     fitted = labelled.set_params(max_iter=1).fit(task.X, task.y)
-    np.testing.assert_allclose(np.linalg.norm(fitted.coef_, axis=1), 9.3, rtol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(fitted.prototypes_, axis=1), 9.3, rtol=1e-3)
 
 
 def test_changes_replace_settings_of_the_recipe(task):
@@ -195,19 +198,26 @@ def test_the_recipe_learns_and_keeps_a_small_spread(task):
 
 
 def test_both_averages_agree_when_the_posterior_has_no_spread(task):
-    recipe = BayesAdapterClassifier.from_recipe("paper", task.text, max_iter=5, random_state=0)
-    recipe.fit(task.X, task.y).posterior_std_[:] = 0.0
-    probabilities = recipe.predict_proba(task.X_test)
-    recipe.set_params(average="logits")
-    np.testing.assert_allclose(recipe.predict_proba(task.X_test), probabilities, atol=1e-12)
+    """A prior of no width, which the recipe starts at and hardly leaves in one epoch."""
+    by_average = [
+        BayesAdapterClassifier.from_recipe(
+            "paper", task.text, prior_precision=1e20, average=average, max_iter=1, random_state=0
+        )
+        .fit(task.X, task.y)
+        .predict_proba(task.X_test)
+        for average in ("probabilities", "logits")
+    ]
+    np.testing.assert_allclose(*by_average, atol=1e-7)
 
 
 def test_averaging_probabilities_is_less_confident_than_the_mean_weights(task):
-    recipe = BayesAdapterClassifier.from_recipe("paper", task.text, max_iter=5, random_state=0)
-    recipe.fit(task.X, task.y).posterior_std_[:] = 0.3
-    spread = recipe.predict_proba(task.X_test).max(axis=1).mean()
-    recipe.posterior_std_[:] = 0.0
-    assert spread < recipe.predict_proba(task.X_test).max(axis=1).mean()
+    wide = BayesAdapterClassifier.from_recipe(
+        "paper", task.text, prior_precision=10.0, kl_weight=0.0, max_iter=5, random_state=0
+    ).fit(task.X, task.y)
+    averaged = wide.predict_proba(task.X_test).max(axis=1)
+    cosines = task.X_test @ normalize(wide.prototypes_).T
+    at_the_mean = softmax(wide.logit_scale_ * cosines, axis=1).max(axis=1)
+    assert averaged.mean() < at_the_mean.mean() - 0.05
 
 
 def test_a_recipe_can_be_cloned(task):
@@ -229,23 +239,11 @@ def test_an_unknown_recipe_is_refused(task):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"solver": "sgd"}, "solver='sgd' belongs to form='cosine'; got form='linear'"),
+        ({"solver": "sgd"}, "The 'solver' parameter"),
+        ({"posterior": Laplace("round")}, "The 'covariance' parameter of Laplace must be"),
         (
-            {"form": "cosine", "posterior": "laplace", "prior_precision": 1.0},
-            "form='cosine' is fitted by posterior='variational'; got posterior='laplace'",
-        ),
-        (
-            {"form": "cosine", "posterior": "variational", "covariance": "full"},
-            "form='cosine' has covariance='isotropic'; got covariance='full'",
-        ),
-        (
-            {"form": "cosine", "posterior": "variational", "solver": "lbfgs"},
-            "form='cosine' is fitted by solver='sgd'; got solver='lbfgs'",
-        ),
-        ({"form": "cosine"}, "form='cosine' is fitted by posterior='variational'"),
-        (
-            {"form": "cosine", "posterior": "variational"},
-            "form='cosine' needs a prior_precision; got 'auto'",
+            {"posterior": Variational(temperature=-1.0)},
+            "The 'temperature' parameter of Variational",
         ),
         ({"prior_precision": [1.0, 2.0]}, r"one entry per class, shape \(4,\); got shape \(2,\)"),
         ({"prior_precision": [1.0, 2.0, 0.0, 1.0]}, "prior_precision must be positive and finite"),
@@ -259,9 +257,8 @@ def test_parameters_that_do_not_fit_are_refused(task, parameters, message):
 
 
 def test_the_cosine_form_needs_text(task):
-    adapter = BayesAdapterClassifier(form="cosine", posterior="variational", prior_precision=1.0)
-    with pytest.raises(ValueError, match="form='cosine' needs prototypes"):
-        adapter.fit(task.X, task.y)
+    with pytest.raises(ValueError, match="CosineBayesAdapterClassifier needs text prototypes; got"):
+        CosineBayesAdapterClassifier().fit(task.X, task.y)
 
 
 def test_the_clap_prior_needs_text(task):

@@ -55,7 +55,7 @@ def test_the_weights_are_the_optimum_of_claps_objective(task, weighted):
     clap = CLAPClassifier(task.text, logit_scale=TAU, **EXACT)
     clap.fit(task.X, task.y, sample_weight=weight)
     np.testing.assert_allclose(clap.multipliers_, expected)
-    np.testing.assert_allclose(clap.coef_, optimum(task, weight, expected), atol=1e-6)
+    np.testing.assert_allclose(clap.prototypes_, optimum(task, weight, expected), atol=1e-6)
     np.testing.assert_array_equal(clap.intercept_, 0.0)
 
 
@@ -99,14 +99,14 @@ def test_variants_of_the_multipliers_follow_their_definitions(task, name, varian
         max_iter=200,
         random_state=0,
     ).fit(task.X, task.y)
-    np.testing.assert_allclose(given.coef_, clap.coef_, atol=1e-5)
+    np.testing.assert_allclose(given.prototypes_, clap.prototypes_, atol=1e-5)
 
 
 def test_a_number_is_the_multiplier_of_every_class(task):
     one = CLAPClassifier(task.text, multipliers=0.3, **EXACT).fit(task.X, task.y)
     every = CLAPClassifier(task.text, multipliers=[0.3] * 4, **EXACT).fit(task.X, task.y)
     np.testing.assert_array_equal(one.multipliers_, 0.3)
-    np.testing.assert_array_equal(one.coef_, every.coef_)
+    np.testing.assert_array_equal(one.prototypes_, every.prototypes_)
 
 
 def test_a_class_without_image_has_the_mean_multiplier(task):
@@ -123,7 +123,7 @@ def test_huge_multipliers_are_zero_shot(task):
     clap = CLAPClassifier(task.text, multipliers=1e6, **EXACT).fit(task.X, task.y)
     zero_shot = ZeroShotClassifier(task.text).fit(task.X, task.y)
     bound = 100.0 * len(task.y) / (2 * len(task.y) * 1e6 / 4)
-    moved = np.linalg.norm(clap.coef_ - zero_shot.coef_, axis=1)
+    moved = np.linalg.norm(clap.prototypes_ - zero_shot.prototypes_, axis=1)
     assert 0 < moved.max() <= bound
 
 
@@ -132,7 +132,7 @@ def test_the_recipe_without_a_penalty_is_zs_lp(task):
     clap = CLAPClassifier(task.text, multipliers=0.0, solver="sgd", **parameters)
     probe = LinearProbeClassifier(task.text, init="prototypes", **parameters)
     np.testing.assert_allclose(
-        clap.fit(task.X, task.y).coef_, probe.fit(task.X, task.y).coef_, atol=1e-12
+        clap.fit(task.X, task.y).prototypes_, probe.fit(task.X, task.y).prototypes_, atol=1e-12
     )
 
 
@@ -152,7 +152,7 @@ def test_both_solvers_find_the_optimum(task):
 def test_the_optimum_does_not_depend_on_the_norm_that_prototypes_come_with(task):
     unit = CLAPClassifier(task.text).fit(task.X, task.y)
     raw = CLAPClassifier(4 * task.text).fit(task.X, task.y)
-    np.testing.assert_array_equal(raw.coef_, unit.coef_)
+    np.testing.assert_array_equal(raw.prototypes_, unit.prototypes_)
 
 
 @pytest.mark.parametrize("prototype_norm", [None, 8.8])
@@ -163,8 +163,8 @@ def test_the_recipe_gives_unit_prototypes_the_norm_of_raw_ones(task, prototype_n
         ).fit(task.X, task.y)
 
     unit = fit(task.text, prototype_norm)
-    np.testing.assert_allclose(unit.coef_, fit(8.8 * task.text, None).coef_, atol=1e-12)
-    assert np.abs(unit.coef_ - fit(4 * task.text, None).coef_).max() > 1e-3
+    np.testing.assert_allclose(unit.prototypes_, fit(8.8 * task.text, None).prototypes_, atol=1e-12)
+    assert np.abs(unit.prototypes_ - fit(4 * task.text, None).prototypes_).max() > 1e-3
 
 
 def test_the_recipe_comes_near_the_optimum_at_its_norm(task):
@@ -185,7 +185,7 @@ def test_adaptive_multipliers_grow_from_the_initial_ones(task):
 
     initial, adaptive = fit("initial"), fit("adaptive")
     assert np.all(adaptive.multipliers_ > initial.multipliers_)
-    assert np.sum(adaptive.coef_ * task.text) > np.sum(initial.coef_ * task.text)
+    assert np.sum(adaptive.prototypes_ * task.text) > np.sum(initial.prototypes_ * task.text)
 
 
 def test_a_fit_by_the_recipe_has_no_certificate(task):
@@ -205,7 +205,7 @@ def test_a_fit_by_the_recipe_has_no_certificate(task):
         ),
         (
             {"multipliers": [1.0, 2.0]},
-            r"multipliers must be a name, a number or have one entry per class, shape \(4,\); "
+            r"multipliers must be a number or have one entry per class, shape \(4,\); "
             r"got shape \(2,\)",
         ),
         (
@@ -220,5 +220,5 @@ def test_multipliers_that_do_not_fit_are_refused(task, parameters, message):
 
 
 def test_clap_needs_text(task):
-    with pytest.raises(ValueError, match="CLAPClassifier starts at the text prototypes; got"):
+    with pytest.raises(ValueError, match="CLAPClassifier needs text prototypes; got"):
         CLAPClassifier().fit(task.X, task.y)

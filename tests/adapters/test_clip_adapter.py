@@ -104,9 +104,16 @@ def test_without_dropout_nothing_is_epistemic(task):
     draws = adapter.sample_proba(task.X_test, n_samples=3)
     np.testing.assert_array_equal(draws, draws[:1].repeat(3, axis=0))
     np.testing.assert_allclose(draws[0], adapter.predict_proba(task.X_test), rtol=1e-12)
+    np.testing.assert_array_equal(adapter.acquisition(task.X_test), np.zeros(len(task.X_test)))
+
+
+def test_what_to_label_next_is_where_the_masks_disagree(task, dropped):
+    epistemic = dropped.predict_uncertainty(task.X_test).epistemic
+    assert np.all(epistemic > 0)
+    np.testing.assert_array_equal(dropped.acquisition(task.X_test), epistemic)
 
 
 def test_it_needs_text(task):
-    message = "CLIPAdapterClassifier compares adapted features with text prototypes; got"
+    message = "CLIPAdapterClassifier needs text prototypes; got prototypes=None"
     with pytest.raises(ValueError, match=message):
         CLIPAdapterClassifier().fit(task.X, task.y)

@@ -6,10 +6,12 @@ from skclip import (
     BayesAdapterClassifier,
     DeepEnsembleClassifier,
     GaussianDAClassifier,
+    Laplace,
     LaplaceProbeClassifier,
     LinearProbeClassifier,
     ProKeRClassifier,
     TipAdapterClassifier,
+    Variational,
 )
 
 # The tighter tolerance is for the checks that compare two fits to seven digits.
@@ -23,13 +25,11 @@ ESTIMATORS = [
     TipAdapterClassifier(fine_tune=True, random_state=0),
     BayesAdapterClassifier(tol=1e-11),
     BayesAdapterClassifier(prior_precision=1.0, temperature=1.0, tol=1e-11),
-    BayesAdapterClassifier(posterior="laplace", posterior_temperature=0.1, tol=1e-11),
+    BayesAdapterClassifier(posterior=Laplace(temperature=0.1), tol=1e-11),
     BayesAdapterClassifier(
         prior_precision=1.0,
         temperature=1.0,
-        posterior="variational",
-        covariance="diagonal",
-        posterior_temperature=0.1,
+        posterior=Variational("diagonal", temperature=0.1),
         tol=1e-11,
     ),
 ]

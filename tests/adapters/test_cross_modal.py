@@ -36,7 +36,7 @@ def test_the_weights_are_a_stationary_point_of_the_published_objective(task):
     W = (
         CrossModalClassifier(task.text, text_features=texts, text_labels=labels, **EXACT)
         .fit(task.X, task.y, sample_weight=weight)
-        .coef_
+        .prototypes_
     )
 
     def mean_gradient(rows, codes, weight):
@@ -93,8 +93,8 @@ def test_from_a_start_without_opinion_it_is_logistic_regression_on_all_rows(task
 def test_strong_weight_decay_is_zero_shot(task):
     """At the optimum the decay balances two means of vectors no longer than tau."""
     fitted = CrossModalClassifier(task.text, weight_decay=1e6, **EXACT).fit(task.X, task.y)
-    text = ZeroShotClassifier(task.text).fit(task.X, task.y).coef_
-    moved = np.linalg.norm(fitted.coef_ - text, axis=1)
+    text = ZeroShotClassifier(task.text).fit(task.X, task.y).prototypes_
+    moved = np.linalg.norm(fitted.prototypes_ - text, axis=1)
     assert 0 < moved.max() <= 100.0 / 1e6
 
 
@@ -148,7 +148,7 @@ def test_every_prompt_of_class_prompts_is_a_text(task):
     prototypes_only = CrossModalClassifier(prompts.encode(names), **EXACT).fit(task.X, y)
     fitted = CrossModalClassifier(prompts, **EXACT).fit(task.X, y)
     assert_same_optimum(fitted, by_hand, PRECISION, TOTAL)
-    assert np.abs(fitted.coef_ - prototypes_only.coef_).max() > 1e-4
+    assert np.abs(fitted.prototypes_ - prototypes_only.prototypes_).max() > 1e-4
 
 
 @pytest.mark.parametrize("solver", ["adamw", "sgd"])
@@ -169,7 +169,7 @@ def test_the_recipes_lower_their_own_objective(task, solver):
 def test_cosine_weights_are_of_unit_norm_and_linear_ones_are_not(task):
     cosine = CrossModalClassifier(task.text, solver="sgd", max_iter=50, random_state=0)
     linear = CrossModalClassifier(task.text, solver="adamw", max_iter=50, random_state=0)
-    norms = [np.linalg.norm(m.fit(task.X, task.y).coef_, axis=1) for m in (cosine, linear)]
+    norms = [np.linalg.norm(m.fit(task.X, task.y).prototypes_, axis=1) for m in (cosine, linear)]
     np.testing.assert_allclose(norms[0], 1.0)
     assert np.abs(norms[1] - 1.0).max() > 1e-3
 
@@ -229,5 +229,5 @@ def test_texts_that_do_not_fit_are_refused(task, parameters, error, message):
 
 
 def test_the_cross_modal_probe_needs_text(task):
-    with pytest.raises(ValueError, match="CrossModalClassifier starts at the text prototypes; got"):
+    with pytest.raises(ValueError, match="CrossModalClassifier needs text prototypes; got"):
         CrossModalClassifier().fit(task.X, task.y)

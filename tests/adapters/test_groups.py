@@ -6,7 +6,7 @@ import sklearn
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold, cross_validate
 
-from skclip import BayesAdapterClassifier
+from skclip import BayesAdapterClassifier, Variational
 
 from .conftest import make_task
 
@@ -21,13 +21,15 @@ def views_of(task, n_views, noise, seed=0):
     return X, np.repeat(task.y, n_views), groups, np.full(len(X), 1 / n_views)
 
 
-@pytest.mark.parametrize("posterior", ["map", "laplace", "variational"])
+@pytest.mark.parametrize(
+    "posterior",
+    ["map", "laplace", Variational(temperature=0.1)],
+    ids=["map", "laplace", "variational"],
+)
 def test_copies_of_an_image_in_a_group_are_the_image_itself(task, posterior):
     """Weighted by one over their number, identical views change nothing."""
     X, y, groups, weight = views_of(task, 3, noise=0.0)
     parameters = {"posterior": posterior, "random_state": 0, "tol": 1e-9}
-    if posterior == "variational":
-        parameters["posterior_temperature"] = 0.1
     views = BayesAdapterClassifier(task.text, **parameters)
     views.fit(X, y, sample_weight=weight, groups=groups)
     images = BayesAdapterClassifier(task.text, **parameters).fit(task.X, task.y)

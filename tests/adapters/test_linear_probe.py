@@ -104,7 +104,7 @@ def test_the_text_start_learns(task):
     probe.fit(task.X, task.y)
     zero_shot = ZeroShotClassifier(task.text).fit(task.X, task.y)
     assert probe.score(task.X_test, task.y_test) > zero_shot.score(task.X_test, task.y_test)
-    np.testing.assert_allclose(np.linalg.norm(probe.coef_, axis=1), 1.0)
+    np.testing.assert_allclose(np.linalg.norm(probe.prototypes_, axis=1), 1.0)
 
 
 def test_the_text_start_needs_text(task):
@@ -119,7 +119,7 @@ def test_the_norm_of_the_start_sets_the_pace(task):
         probe = LinearProbeClassifier(
             task.text, init="prototypes", prototype_norm=norm, max_iter=20, random_state=0
         ).fit(task.X, task.y)
-        return np.linalg.norm(probe.coef_ - task.text)
+        return np.linalg.norm(probe.prototypes_ - task.text)
 
     assert turned(20.0) < turned(5.0)
 
@@ -139,7 +139,7 @@ def test_the_text_as_the_centre_of_the_penalty_is_an_isotropic_prior_there(task)
         tol=1e-10,
     )
     np.testing.assert_allclose(
-        ours.fit(task.X, task.y).coef_, bayes.fit(task.X, task.y).coef_, atol=1e-7
+        ours.fit(task.X, task.y).prototypes_, bayes.fit(task.X, task.y).prototypes_, atol=1e-7
     )
 
 
@@ -151,13 +151,13 @@ def test_a_small_C_leaves_the_weights_at_the_start(task, init):
     probe.fit(task.X, task.y)
     again = LinearProbeClassifier(task.text, init=init, solver="lbfgs", C=C / 2, random_state=0)
     bound = 100.0 * len(task.X) * C
-    assert np.abs(probe.coef_ - again.fit(task.X, task.y).coef_).max() <= 2 * bound
+    assert np.abs(probe.prototypes_ - again.fit(task.X, task.y).prototypes_).max() <= 2 * bound
     if init == "random":
         # 64 squares of N(0, 2/16): their mean within five standard errors.
-        assert abs(8 * np.square(probe.coef_).mean() - 1) < 5 * np.sqrt(2 / 64)
+        assert abs(8 * np.square(probe.prototypes_).mean() - 1) < 5 * np.sqrt(2 / 64)
     else:
         start = task.text if init == "prototypes" else np.zeros_like(task.text)
-        assert np.abs(probe.coef_ - start).max() <= bound
+        assert np.abs(probe.prototypes_ - start).max() <= bound
 
 
 def test_the_random_start_does_not_matter_where_the_penalty_vanishes(task):
@@ -184,7 +184,7 @@ def test_the_random_start_knows_nothing_and_learns(task):
     # Chance is 0.25.
     assert probe(1).score(task.X, task.y) < 0.5
     assert probe(100).score(task.X, task.y) > 0.7
-    np.testing.assert_allclose(np.linalg.norm(probe(1).coef_, axis=1), 1.0)
+    np.testing.assert_allclose(np.linalg.norm(probe(1).prototypes_, axis=1), 1.0)
 
 
 def test_the_certificate_of_another_solver_is_forgotten(task):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import log_loss
 
-from skclip import BayesAdapterClassifier
+from skclip import BayesAdapterClassifier, Laplace, Variational
 from skclip.datasets import make_clip_features
 
 # In probabilities. Rounding of logits of order 100 is 1e-5; choices of precision are made on
@@ -15,9 +15,9 @@ from skclip.datasets import make_clip_features
 TOLERANCE = 1e-4
 POSTERIORS = [
     {"posterior": "map"},
-    {"posterior": "laplace", "posterior_temperature": 0.1, "random_state": 0},
-    {"posterior": "variational", "posterior_temperature": 0.1, "random_state": 0},
-    {"posterior": "laplace", "covariance": "diagonal", "random_state": 0},
+    {"posterior": Laplace(temperature=0.1), "random_state": 0},
+    {"posterior": Variational(temperature=0.1), "random_state": 0},
+    {"posterior": Laplace("diagonal"), "random_state": 0},
 ]
 
 
@@ -65,8 +65,8 @@ def test_float32_reaches_the_objective_of_float64(data, monkeypatch, precision):
         distance = np.square(W.astype(float) - data.prototypes).sum()
         return log_loss(data.y, proba, normalize=False) + 0.5 * precision * distance
 
-    assert objective(single.coef_) == pytest.approx(
-        objective(exact.coef_), rel=0, abs=1e-6 * len(data.y)
+    assert objective(single.prototypes_) == pytest.approx(
+        objective(exact.prototypes_), rel=0, abs=1e-6 * len(data.y)
     )
 
 

@@ -8,7 +8,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import cross_val_score
 
 from skclip import ProKeRClassifier, ZeroShotClassifier
-from skclip.adapters import proker
+from skclip._core.methods.proker import KernelModel
 
 from .conftest import make_task
 
@@ -120,7 +120,7 @@ def test_chunks_account_for_the_kernel_matrix(task, monkeypatch):
     """Of 80 rows with 24 affinities each, few are predicted at once, and alike."""
     ours = ProKeRClassifier(task.text, **FIXED).fit(task.X, task.y)
     whole = ours.predict_proba(task.X_test)
-    monkeypatch.setattr(proker, "_BYTES_PER_CHUNK", 10 * 8 * 24)
-    sizes = [len(rows) for _, rows in ours._chunks(task.X_test)]
+    monkeypatch.setattr(KernelModel, "bytes_per_chunk", 10 * 8 * 24)
+    sizes = [len(rows) for _, rows, _ in ours._in_chunks(task.X_test)]
     assert max(sizes) * 8 * 24 <= 10 * 8 * 24
     np.testing.assert_allclose(ours.predict_proba(task.X_test), whole, rtol=1e-7)

@@ -132,7 +132,7 @@ def test_two_classes_are_as_sure_as_zero_shot(task):
 
 
 def test_without_text_it_is_refused(task):
-    message = "SampleAdaptiveScaling rescales to the range of zero-shot logits; got prototypes=None"
+    message = "SampleAdaptiveScaling needs text prototypes; got prototypes=None"
     with pytest.raises(ValueError, match=message):
         SampleAdaptiveScaling(LogisticRegression()).fit(task.X, task.y)
 

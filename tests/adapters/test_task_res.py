@@ -41,7 +41,7 @@ def test_the_residual_is_the_optimum_of_the_penalised_objective(task):
         **EXACT,
     ).fit(task.X, task.y)
     expected = (T + alpha * result.x.reshape(4, 16)) / norm
-    np.testing.assert_allclose(fitted.coef_, expected, atol=1e-6)
+    np.testing.assert_allclose(fitted.prototypes_, expected, atol=1e-6)
 
 
 def test_weight_decay_is_a_gaussian_prior_around_the_text(task):
@@ -76,7 +76,7 @@ def test_the_recipe_at_scale_one_without_decay_is_zs_lp(task):
     ours = TaskResClassifier(task.text, alpha=1.0, weight_decay=0.0, solver="sgd", **parameters)
     probe = LinearProbeClassifier(task.text, init="prototypes", **parameters)
     np.testing.assert_allclose(
-        ours.fit(task.X, task.y).coef_, probe.fit(task.X, task.y).coef_, atol=1e-12
+        ours.fit(task.X, task.y).prototypes_, probe.fit(task.X, task.y).prototypes_, atol=1e-12
     )
 
 
@@ -90,7 +90,7 @@ def test_only_the_ratio_of_decay_to_the_squared_scale_matters_at_the_optimum(tas
 def test_unit_prototypes_get_the_norm_of_raw_ones(task):
     def fit(text):
         recipe = TaskResClassifier(text, solver="sgd", max_iter=20, random_state=0)
-        return recipe.fit(task.X, task.y).coef_
+        return recipe.fit(task.X, task.y).prototypes_
 
     np.testing.assert_allclose(fit(task.text), fit(8.8 * task.text), atol=1e-12)
     assert np.abs(fit(task.text) - fit(4 * task.text)).max() > 1e-3
@@ -122,7 +122,7 @@ def test_the_optimum_needs_weight_decay(task):
 
 
 def test_task_res_needs_text(task):
-    with pytest.raises(ValueError, match="TaskResClassifier starts at the text prototypes; got"):
+    with pytest.raises(ValueError, match="TaskResClassifier needs text prototypes; got"):
         TaskResClassifier().fit(task.X, task.y)
 
 

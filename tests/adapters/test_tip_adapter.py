@@ -9,6 +9,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.preprocessing import scale
 
 from skclip import Prototypes, TipAdapterClassifier, ZeroShotClassifier
+from skclip._core.methods.tip_adapter import TipAdapterModel
 from skclip.datasets import make_clip_features
 
 from .conftest import make_task
@@ -211,5 +212,6 @@ def test_float32_gives_the_probabilities_of_float64(monkeypatch):
 def test_chunks_change_nothing(task, monkeypatch):
     tip = TipAdapterClassifier(task.text).fit(task.X, task.y)
     whole = tip.predict_proba(task.X_test)
-    monkeypatch.setattr("skclip.adapters.tip_adapter._BYTES_PER_CHUNK", 8 * 20 * 7)
+    monkeypatch.setattr(TipAdapterModel, "bytes_per_chunk", 8 * 20 * 7)
+    assert max(len(rows) for _, rows, _ in tip._in_chunks(task.X_test)) == 7
     np.testing.assert_allclose(tip.predict_proba(task.X_test), whole, rtol=1e-9)

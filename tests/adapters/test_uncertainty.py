@@ -6,36 +6,38 @@ from netcal.metrics import ECE
 from sklearn.metrics import log_loss
 from sklearn.utils import check_random_state
 
-from skclip import BayesAdapterClassifier, Prototypes
+from skclip import BayesAdapterClassifier, Laplace, Prototypes, Variational
+from skclip._core.model import FittedModel
 
 from .conftest import make_task
 
-KINDS = ["isotropic", "diagonal", "full"]
+COVARIANCES = ["isotropic", "diagonal", "full"]
+POSTERIORS = [Laplace, Variational]
 
 
-def laplace(prototypes, **changes):
-    """Fixed hyper-parameters, the posterior at a tenth of its covariance."""
-    parameters = {
-        "prior_precision": 20.0,
-        "temperature": 1.0,
-        "posterior": "laplace",
-        "posterior_temperature": 0.1,
-        "tol": 1e-10,
-        "random_state": 0,
-        **changes,
-    }
-    return BayesAdapterClassifier(prototypes, **parameters)
+def adapter_for(prototypes, posterior=Laplace, *, prior_shape="adaptive", **details):
+    """Fixed hyper-parameters, the posterior at a tenth of its covariance; or "map"."""
+    return BayesAdapterClassifier(
+        prototypes,
+        prior_precision=20.0,
+        temperature=1.0,
+        prior_shape=prior_shape,
+        posterior=posterior if posterior == "map" else posterior(**{"temperature": 0.1, **details}),
+        tol=1e-10,
+        random_state=0,
+    )
 
 
 @pytest.mark.parametrize("prior_shape", ["isotropic", "adaptive"])
-@pytest.mark.parametrize("covariance", KINDS)
-@pytest.mark.parametrize("posterior", ["laplace", "variational"])
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("posterior", POSTERIORS)
 def test_a_vanishing_posterior_temperature_predicts_at_the_mode(
     task, posterior, covariance, prior_shape
 ):
-    parameters = {"prior_shape": prior_shape, "covariance": covariance}
-    mode = laplace(task.text, posterior="map", prior_shape=prior_shape).fit(task.X, task.y)
-    cold = laplace(task.text, posterior=posterior, posterior_temperature=1e-10, **parameters)
+    mode = adapter_for(task.text, "map", prior_shape=prior_shape).fit(task.X, task.y)
+    cold = adapter_for(
+        task.text, posterior, prior_shape=prior_shape, covariance=covariance, temperature=1e-10
+    )
     np.testing.assert_allclose(
         cold.fit(task.X, task.y).predict_proba(task.X_test),
         mode.predict_proba(task.X_test),
@@ -43,21 +45,21 @@ def test_a_vanishing_posterior_temperature_predicts_at_the_mode(
     )
 
 
-@pytest.mark.parametrize("posterior", ["laplace", "variational"])
+@pytest.mark.parametrize("posterior", POSTERIORS)
 def test_averages_do_not_depend_on_order_basis_or_duplication(task, posterior):
     """What the contract asks of exact classifiers, but for the order of classes."""
-    reference = laplace(task.text, posterior=posterior).fit(task.X, task.y)
+    reference = adapter_for(task.text, posterior).fit(task.X, task.y)
     expected = reference.predict_proba(task.X_test)
     order = np.random.default_rng(0).permutation(len(task.X))
-    shuffled = laplace(task.text, posterior=posterior).fit(task.X[order], task.y[order])
+    shuffled = adapter_for(task.text, posterior).fit(task.X[order], task.y[order])
     np.testing.assert_allclose(shuffled.predict_proba(task.X_test), expected, atol=1e-6)
     rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(16, 16)))
-    rotated = laplace(task.text @ rotation, posterior=posterior).fit(task.X @ rotation, task.y)
+    rotated = adapter_for(task.text @ rotation, posterior).fit(task.X @ rotation, task.y)
     np.testing.assert_allclose(rotated.predict_proba(task.X_test @ rotation), expected, atol=1e-6)
     weight = np.where(np.arange(len(task.X)) % 3 == 0, 2, 1)
     rows = np.repeat(np.arange(len(task.X)), weight)
-    heavy = laplace(task.text, posterior=posterior).fit(task.X, task.y, sample_weight=weight)
-    twice = laplace(task.text, posterior=posterior).fit(task.X[rows], task.y[rows])
+    heavy = adapter_for(task.text, posterior).fit(task.X, task.y, sample_weight=weight)
+    twice = adapter_for(task.text, posterior).fit(task.X[rows], task.y[rows])
     np.testing.assert_allclose(
         heavy.predict_proba(task.X_test), twice.predict_proba(task.X_test), atol=1e-6
     )
@@ -65,8 +67,8 @@ def test_averages_do_not_depend_on_order_basis_or_duplication(task, posterior):
 
 def test_the_order_of_classes_matters_up_to_the_error_of_the_draws(task):
     order = np.array([2, 0, 3, 1])
-    expected = laplace(task.text, n_posterior_samples=2048).fit(task.X, task.y)
-    renamed = laplace(task.text[order], n_posterior_samples=2048)
+    expected = adapter_for(task.text, n_samples=2048).fit(task.X, task.y)
+    renamed = adapter_for(task.text[order], n_samples=2048)
     renamed.fit(task.X, np.argsort(order)[task.y])
     np.testing.assert_allclose(
         renamed.predict_proba(task.X_test),
@@ -79,9 +81,8 @@ def test_far_from_the_support_set_the_spread_is_that_of_the_prior():
     """The support rows lie in a plane; a row orthogonal to it meets the prior alone."""
     text = np.eye(3, 4)
     X = np.array([[1.0, 0.2, 0, 0], [0.1, 1.0, 0, 0], [0.8, 0.6, 0, 0], [0.3, 0.9, 0, 0]])
-    adapter = laplace(text, prior_shape="isotropic", prior_precision=25.0, logit_scale=10.0)
-    adapter.set_params(prototypes=Prototypes(text, range(3)), n_posterior_samples=4096)
-    adapter.fit(X, [0, 1, 0, 1])
+    adapter = adapter_for(Prototypes(text, range(3)), prior_shape="isotropic", n_samples=4096)
+    adapter.set_params(prior_precision=25.0, logit_scale=10.0).fit(X, [0, 1, 0, 1])
     # Log-probabilities of two classes with mean zero differ as their logits do.
     draws = np.log(adapter.sample_proba([[0, 0, 0, 1.0]]))[:, 0, :2]
     variance = np.var(draws[:, 0] - draws[:, 1])
@@ -90,7 +91,7 @@ def test_far_from_the_support_set_the_spread_is_that_of_the_prior():
 
 @pytest.mark.parametrize("average", ["probabilities", "logits"])
 def test_predict_proba_is_the_average_of_its_draws(task, average):
-    adapter = laplace(task.text, average=average).fit(task.X, task.y)
+    adapter = adapter_for(task.text, average=average).fit(task.X, task.y)
     draws = adapter.sample_proba(task.X_test)
     assert draws.shape == (32, 80, 4)
     if average == "probabilities":
@@ -102,15 +103,15 @@ def test_predict_proba_is_the_average_of_its_draws(task, average):
 
 
 def test_the_average_of_logits_is_the_prediction_at_the_mean(task):
-    averaged = laplace(task.text, average="logits").fit(task.X, task.y)
-    mode = laplace(task.text, posterior="map").fit(task.X, task.y)
+    averaged = adapter_for(task.text, average="logits").fit(task.X, task.y)
+    mode = adapter_for(task.text, "map").fit(task.X, task.y)
     np.testing.assert_allclose(
         averaged.predict_proba(task.X_test), mode.predict_proba(task.X_test), atol=1e-9
     )
 
 
 def test_draws_follow_their_seed(task):
-    adapter = laplace(task.text, random_state=None).fit(task.X, task.y)
+    adapter = adapter_for(task.text).set_params(random_state=None).fit(task.X, task.y)
     np.testing.assert_array_equal(
         adapter.sample_proba(task.X_test), adapter.sample_proba(task.X_test)
     )
@@ -124,16 +125,17 @@ def test_draws_follow_their_seed(task):
 
 
 def test_chunks_change_nothing(task, monkeypatch):
-    adapter = laplace(task.text).fit(task.X, task.y)
+    adapter = adapter_for(task.text).fit(task.X, task.y)
     draws, parts = adapter.sample_proba(task.X_test), adapter.predict_uncertainty(task.X_test)
-    monkeypatch.setattr("skclip.adapters.base._BYTES_PER_CHUNK", 300)
+    monkeypatch.setattr(FittedModel, "bytes_per_chunk", 300)
+    assert max(len(rows) for _, rows, _ in adapter._in_chunks(task.X_test)) == 9
     np.testing.assert_allclose(adapter.sample_proba(task.X_test), draws, atol=1e-12)
     for part, again in zip(parts, adapter.predict_uncertainty(task.X_test), strict=True):
         np.testing.assert_allclose(part, again, atol=1e-12)
 
 
 def test_netcal_takes_the_draws_as_they_are(task):
-    adapter = laplace(task.text).fit(task.X, task.y)
+    adapter = adapter_for(task.text).fit(task.X, task.y)
     draws = adapter.sample_proba(task.X_test)
     bayesian = ECE(10).measure(draws, task.y_test)
     of_mean = ECE(10).measure(draws.mean(axis=0), task.y_test)
@@ -141,9 +143,9 @@ def test_netcal_takes_the_draws_as_they_are(task):
     assert 0 <= of_mean <= 1
 
 
-@pytest.mark.parametrize("posterior", ["map", "laplace", "variational"])
+@pytest.mark.parametrize("posterior", ["map", *POSTERIORS])
 def test_entropy_is_aleatoric_plus_epistemic(task, posterior):
-    adapter = laplace(task.text, posterior=posterior).fit(task.X, task.y)
+    adapter = adapter_for(task.text, posterior).fit(task.X, task.y)
     parts = adapter.predict_uncertainty(task.X_test)
     proba = adapter.predict_proba(task.X_test)
     np.testing.assert_allclose(parts.entropy, -(proba * np.log(proba)).sum(axis=1), atol=1e-9)
@@ -155,7 +157,7 @@ def test_entropy_is_aleatoric_plus_epistemic(task, posterior):
 def test_more_labels_remove_the_epistemic_part():
     few, many = (make_task(shots=shots, n_test=200) for shots in (2, 40))
     spread = [
-        laplace(task.text).fit(task.X, task.y).predict_uncertainty(few.X_test).epistemic.mean()
+        adapter_for(task.text).fit(task.X, task.y).predict_uncertainty(few.X_test).epistemic.mean()
         for task in (few, many)
     ]
     assert spread[1] < 0.5 * spread[0]
@@ -176,7 +178,7 @@ def test_the_paper_recipe_has_the_same_methods(task):
 
 
 def test_acquisition_is_larger_where_a_label_is_worth_more(task):
-    adapter = laplace(task.text).fit(task.X, task.y)
+    adapter = adapter_for(task.text).fit(task.X, task.y)
     parts = adapter.predict_uncertainty(task.X_test)
     np.testing.assert_array_equal(adapter.acquisition(task.X_test), parts.epistemic)
     np.testing.assert_array_equal(adapter.acquisition(task.X_test, kind="entropy"), parts.entropy)
@@ -187,26 +189,25 @@ def test_acquisition_is_larger_where_a_label_is_worth_more(task):
 
 
 def test_without_spread_bald_ranks_as_a_small_one_does(task):
-    adapter = laplace(task.text, posterior_temperature=1e-4, n_posterior_samples=2048)
-    adapter.fit(task.X, task.y)
-    small = adapter.acquisition(task.X_test)
-    adapter.posterior_temperature_ = 0.0
-    limit = adapter.acquisition(task.X_test)
+    adapter = adapter_for(task.text, temperature=1e-4, n_samples=2048)
+    small = adapter.fit(task.X, task.y).acquisition(task.X_test)
+    adapter.set_params(posterior__temperature=0.0)
+    limit = adapter.fit(task.X, task.y).acquisition(task.X_test)
     np.testing.assert_allclose(small, 1e-4 * limit, rtol=0.1)
 
 
 def test_the_mode_ranks_rows_by_the_spread_it_does_not_average_over(task):
     """Its precision is the diagonal one."""
-    mode = laplace(task.text, posterior="map").fit(task.X, task.y)
-    diagonal = laplace(task.text, covariance="diagonal", posterior_temperature=1.0)
-    diagonal.fit(task.X, task.y).posterior_temperature_ = 0.0
+    mode = adapter_for(task.text, "map").fit(task.X, task.y)
+    diagonal = adapter_for(task.text, covariance="diagonal", temperature=0.0)
+    diagonal.fit(task.X, task.y)
     np.testing.assert_allclose(
         mode.acquisition(task.X_test), diagonal.acquisition(task.X_test), rtol=1e-6
     )
 
 
 def test_what_cannot_be_asked_is_refused(task):
-    adapter = laplace(task.text).fit(task.X, task.y)
+    adapter = adapter_for(task.text).fit(task.X, task.y)
     with pytest.raises(ValueError, match="kind must be one of 'bald', 'entropy', 'margin'; got"):
         adapter.acquisition(task.X_test, kind="random")
     with pytest.raises(ValueError, match="n_samples must be at least 1; got 0"):
@@ -216,16 +217,15 @@ def test_what_cannot_be_asked_is_refused(task):
 # -- automatic choices ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("posterior", ["laplace", "variational"])
+@pytest.mark.parametrize("posterior", POSTERIORS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_chosen_posterior_temperature_is_no_worse_than_the_true_posterior(posterior, seed):
     task = make_task(n_classes=6, n_features=24, shots=4, n_test=400, seed=seed)
 
-    def loss(posterior_temperature):
+    def loss(temperature):
         adapter = BayesAdapterClassifier(
             task.text,
-            posterior=posterior,
-            posterior_temperature=posterior_temperature,
+            posterior=posterior(temperature=temperature),
             random_state=0,
             tol=1e-4,
         ).fit(task.X, task.y)
@@ -235,12 +235,12 @@ def test_the_chosen_posterior_temperature_is_no_worse_than_the_true_posterior(po
 
 
 def test_the_paper_temperature_of_the_posterior(task):
-    adapter = laplace(task.text, posterior_temperature="paper").fit(task.X, task.y)
+    adapter = adapter_for(task.text, temperature="paper").fit(task.X, task.y)
     assert adapter.posterior_temperature_ == pytest.approx(24 / (500 * 4 * 16))
 
 
 def test_another_fit_forgets_the_posterior(task):
-    adapter = laplace(task.text, posterior="variational").fit(task.X, task.y)
+    adapter = adapter_for(task.text, Variational).fit(task.X, task.y)
     assert adapter.elbo_ < 0
     adapter.set_params(posterior="map").fit(task.X, task.y)
     assert not hasattr(adapter, "elbo_")
@@ -249,7 +249,7 @@ def test_another_fit_forgets_the_posterior(task):
 
 def test_an_isotropic_posterior_has_one_deviation_per_class(task):
     """Scaled by the posterior temperature, and narrower than the prior's."""
-    adapter = laplace(task.text, prior_shape="isotropic", covariance="isotropic")
+    adapter = adapter_for(task.text, prior_shape="isotropic", covariance="isotropic")
     adapter.fit(task.X, task.y)
     assert adapter.posterior_std_.shape == (4,)
     assert np.all(adapter.posterior_std_ < np.sqrt(0.1 / 20.0))

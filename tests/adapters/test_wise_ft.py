@@ -25,7 +25,7 @@ def test_with_adapted_weights_only_it_is_the_posterior_mode(task):
 
 
 def test_it_needs_prototypes(task):
-    with pytest.raises(ValueError, match="WiSEFTClassifier averages with the zero-shot weights"):
+    with pytest.raises(ValueError, match="WiSEFTClassifier needs text prototypes; got"):
         WiSEFTClassifier().fit(task.X, task.y)
 
 

@@ -37,6 +37,6 @@ def test_raw_embeddings_are_scaled_to_unit_norm(task):
 
 
 def test_no_prototypes_is_an_error(task):
-    message = "ZeroShotClassifier classifies by text prototypes; got prototypes=None"
+    message = "ZeroShotClassifier needs text prototypes; got prototypes=None"
     with pytest.raises(ValueError, match=message):
         ZeroShotClassifier().fit(task.X, task.y)

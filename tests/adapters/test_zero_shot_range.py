@@ -8,7 +8,7 @@ from skclip import LinearProbeClassifier, ZeroShotClassifier, ZeroShotRangeClass
 
 def spread(classifier, X):
     """Mean range of the logits of a row."""
-    scores = classifier.logit_scale_ * X @ classifier.coef_.T
+    scores = classifier.logit_scale_ * X @ classifier.prototypes_.T
     return np.ptp(scores, axis=1).mean()
 
 
@@ -19,7 +19,7 @@ def test_without_a_penalty_the_recipe_is_zs_lp(task):
         task.text, init="prototypes", prototype_norm=8.8, max_iter=20, random_state=0
     )
     np.testing.assert_allclose(
-        ours.fit(task.X, task.y).coef_, probe.fit(task.X, task.y).coef_, rtol=1e-9
+        ours.fit(task.X, task.y).prototypes_, probe.fit(task.X, task.y).prototypes_, rtol=1e-9
     )
 
 
@@ -29,7 +29,7 @@ def test_without_a_penalty_the_optimum_is_the_linear_probes(task):
         task.text, init="prototypes", solver="lbfgs", C=0.01, fit_intercept=False, tol=1e-11
     )
     np.testing.assert_allclose(
-        ours.fit(task.X, task.y).coef_, probe.fit(task.X, task.y).coef_, atol=1e-6
+        ours.fit(task.X, task.y).prototypes_, probe.fit(task.X, task.y).prototypes_, atol=1e-6
     )
 
 
@@ -38,7 +38,7 @@ def test_a_small_C_is_zero_shot(task):
     C = 1e-9
     ours = ZeroShotRangeClassifier(task.text, solver="lbfgs", C=C).fit(task.X, task.y)
     bound = C * 100 * len(task.X) * (1 + 10 / 4)
-    assert np.linalg.norm(ours.coef_ - task.text, axis=1).max() <= bound
+    assert np.linalg.norm(ours.prototypes_ - task.text, axis=1).max() <= bound
 
 
 @pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
@@ -69,6 +69,6 @@ def test_a_nonconvex_problem_has_no_convex_solver(task):
 
 
 def test_without_text_it_is_refused(task):
-    message = "ZeroShotRangeClassifier starts at the text prototypes; got prototypes=None"
+    message = "ZeroShotRangeClassifier needs text prototypes; got prototypes=None"
     with pytest.raises(ValueError, match=message):
         ZeroShotRangeClassifier().fit(task.X, task.y)

@@ -17,14 +17,17 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from skclip._core.problem import Problem
 
 __all__ = [
     "AdaptiveMultipliers",
     "Variant",
     "clap_multipliers",
-    "clap_precision",
     "multiplier_variant",
     "precision_of",
+    "zero_shot_precision",
 ]
 
 Variant = Literal["initial", "constant", "balanced", "corrected", "adaptive"]
@@ -85,6 +88,9 @@ def precision_of(multipliers: Tensor, total_weight: float | Tensor) -> Tensor:
     return factor * multipliers.clamp(min=_SMALLEST_MULTIPLIER)
 
 
-def clap_precision(scores: Tensor, y: Tensor, sample_weight: Tensor) -> Tensor:
+def zero_shot_precision(problem: Problem) -> Tensor:
     """(c,) prior precisions of CLAP's own multipliers, "initial"."""
-    return precision_of(clap_multipliers(scores, y, sample_weight), sample_weight.sum())
+    unit = F.normalize(problem.prior_mean, dim=1)
+    scores = problem.logit_scale * (problem.X @ unit.T)
+    multipliers = clap_multipliers(scores, problem.y, problem.sample_weight)
+    return precision_of(multipliers, problem.sample_weight.sum())

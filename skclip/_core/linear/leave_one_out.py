@@ -26,7 +26,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from skclip._core.linear.objective import LinearProblem, Span
+from skclip._core.linear.objective import LinearProblem, Span, with_bias_column
 
 __all__ = ["Groups", "left_out_logits", "prior_features"]
 
@@ -64,9 +64,9 @@ def prior_features(problem: LinearProblem, span: Span) -> tuple[Tensor, Tensor]:
     The ridge is 1, and 1 / bias_variance (zero for a flat prior) in the bias column.
     """
     Z = span.Z
-    ridge = torch.ones_like(Z[0]) if Z.shape[1] else Z.new_zeros(0)
+    ridge = Z.new_ones(Z.shape[1])
     if problem.has_bias:
-        Z = torch.cat([Z, torch.ones_like(Z[:, :1])], dim=1)
+        Z = with_bias_column(Z)
         ridge = torch.cat([ridge, ridge.new_full((1,), 1.0 / problem.bias_variance)])
     return Z, ridge
 

@@ -21,30 +21,34 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from skclip._core.problem import Problem
 from skclip._core.solve import lbfgs, newton
 from skclip._core.solve.status import Status
 
-__all__ = ["LinearProblem", "LinearSolution", "Span", "logits", "log_softmax_gap", "solve_map"]
+__all__ = [
+    "LinearProblem",
+    "LinearSolution",
+    "Span",
+    "log_softmax_gap",
+    "logits",
+    "softmax_in_place",
+    "solve_map",
+    "with_bias_column",
+]
 
 _ROWS_PER_CHUNK = 1024
 _LEAST_LOG_PROBABILITY = -60.0
 
 
-@dataclass(frozen=True)
-class LinearProblem:
-    """Data and prior of one fit; all tensors share device and dtype.
+@dataclass(frozen=True, kw_only=True)
+class LinearProblem(Problem):
+    """A problem with the prior of the linear form.
 
-    X (n, d); y (n,) int64; sample_weight (n,); prior_mean (c, d); prior_precision (c,)
-    in inverse squared weight units; logit_scale > 0; metric (d, d) or None for the
+    prior_precision (c,) in inverse squared weight units; metric (d, d) or None for the
     identity; bias_variance: 0 for no bias, infinity for a bias without prior.
     """
 
-    X: Tensor
-    y: Tensor
-    sample_weight: Tensor
-    prior_mean: Tensor
     prior_precision: Tensor
-    logit_scale: float
     bias_variance: float = 0.0
     metric: Tensor | None = None
 
@@ -119,6 +123,11 @@ class Span:
 def _rank_cutoff(energy: Tensor, size: int) -> Tensor:
     """Eigenvalues of a Gram matrix below this are rounding errors."""
     return energy.max().clamp(min=0.0) * size * torch.finfo(energy.dtype).eps
+
+
+def with_bias_column(Z: Tensor) -> Tensor:
+    """Coordinates (n, r) and a column of ones, also where rows span nothing (r = 0)."""
+    return torch.cat([Z, Z.new_ones(len(Z), 1)], dim=1)
 
 
 def logits(X: Tensor, W: Tensor, b: Tensor, logit_scale: float) -> Tensor:
@@ -206,7 +215,7 @@ def solve_map(
         b=b,
         coordinates=result.point,
         objective=result.objective,
-        gradient_norm=result.certificate,
+        gradient_norm=result.gradient_norm,
         n_iter=result.n_iter,
         status=result.status,
     )
@@ -225,7 +234,7 @@ class _Objective:
         self.Z = span.Z
         self.penalty = problem.prior_precision[:, None].expand(-1, span.Z.shape[1])
         if problem.has_bias:
-            self.Z = torch.cat([self.Z, torch.ones_like(self.Z[:, :1])], dim=1)
+            self.Z = with_bias_column(self.Z)
             bias_penalty = problem.prior_precision[:, None] / problem.bias_variance
             self.penalty = torch.cat([self.penalty, bias_penalty], dim=1)
         a = problem.sample_weight

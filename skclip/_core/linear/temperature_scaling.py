@@ -7,9 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+from skclip._core.solve import one_dimensional
+
 __all__ = ["fit_log_temperature", "weighted_log_loss"]
 
-_MAX_ITER = 60
 _BRACKET = 5.0
 _BYTES_PER_CHUNK = 4 * 2**20
 _LEAST_LOG_PROBABILITY = -60.0
@@ -29,25 +30,23 @@ def fit_log_temperature(
     ``sum_n a_n loss_n(z_n / exp(t)) + ((t - centre) / width)^2 / 2`` over
     ``|t| <= 5``, by Newton steps on t that bisection safeguards.
     """
-    low, high = -_BRACKET, _BRACKET
-    t = centre
-    # About 1e-5 in float32 and 1e-11 in float64: smaller steps are rounding errors of the sums.
-    smallest_step = torch.finfo(scores.dtype).eps ** 0.7
     top = scores.amax(dim=1)
     chosen = scores.gather(1, y[:, None]).squeeze(1) - top
-    for _ in range(_MAX_ITER):
+
+    def measure(t: float) -> tuple[float, float, float]:
         beta = math.exp(-t)
         log_normaliser, mean, variance = _moments(scores, top, beta)
         gap = beta * float(torch.dot(weight, mean - chosen))
         slope = -gap + (t - centre) / width**2
         curvature = gap + beta**2 * float(torch.dot(weight, variance)) + 1.0 / width**2
         loss = float(torch.dot(weight, log_normaliser - beta * chosen))
-        low, high = (low, t) if slope > 0 else (t, high)
-        new = t - slope / curvature if curvature > 0 else low
-        new = new if low < new < high else 0.5 * (low + high)
-        if abs(new - t) < smallest_step:
-            break
-        t = new
+        return loss, slope, curvature
+
+    # About 1e-5 in float32 and 1e-11 in float64: smaller steps are rounding errors of the sums.
+    smallest_step = torch.finfo(scores.dtype).eps ** 0.7
+    t, loss = one_dimensional.minimize(
+        measure, centre, -_BRACKET, _BRACKET, smallest_step=smallest_step
+    )
     return t, loss + 0.5 * ((t - centre) / width) ** 2
 
 

@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from skclip._core.model import Averaging, AveragingModel
 from skclip._core.posterior.cosine import cosine_logits
+from skclip._core.problem import Problem
 from skclip._core.solve.sgd import Recipe, train
 
 __all__ = [
     "Bottleneck",
-    "BottleneckProblem",
-    "dropout_draws",
+    "BottleneckModel",
     "fit_bottleneck",
     "initial_bottleneck",
 ]
@@ -55,14 +56,38 @@ class Bottleneck:
 
 
 @dataclass(frozen=True)
-class BottleneckProblem:
-    """X (n, d); y (n,); sample_weight (n,); prototypes (c, d)."""
+class BottleneckModel(AveragingModel):
+    """The network before text prototypes (c, d); with dropout, predictions average over masks."""
 
-    X: Tensor
-    y: Tensor
-    sample_weight: Tensor
+    network: Bottleneck
     prototypes: Tensor
     logit_scale: float
+    dropout: float
+    averaging: Averaging
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.prototypes)
+
+    @property
+    def has_spread(self) -> bool:
+        return self.dropout > 0
+
+    def logits(self, X: Tensor) -> Tensor:
+        return self.network.logits(X, self.prototypes, self.logit_scale)
+
+    def draws(
+        self, X: Tensor, n_draws: int | None = None, seed: int | None = None
+    ) -> Iterator[Tensor]:
+        """Every draw has one mask for all rows."""
+        if not self.has_spread:
+            yield self.logits(X)
+            return
+        n, seed = self._count_and_seed(n_draws, seed)
+        generator = torch.Generator().manual_seed(seed)
+        down = self.network.down
+        for mask in _masks(n, len(down), self.dropout, generator, down):
+            yield self.network.logits(X, self.prototypes, self.logit_scale, mask)
 
 
 def initial_bottleneck(
@@ -81,7 +106,7 @@ def initial_bottleneck(
 
 
 def fit_bottleneck(
-    problem: BottleneckProblem,
+    problem: Problem,
     start: Bottleneck,
     recipe: Recipe,
     generator: torch.Generator,
@@ -99,27 +124,12 @@ def fit_bottleneck(
         mask = None
         if dropout > 0:
             mask = _masks(len(rows), len(down), dropout, generator, down)
-        scores = network.logits(problem.X[rows], problem.prototypes, problem.logit_scale, mask)
+        scores = network.logits(problem.X[rows], problem.prior_mean, problem.logit_scale, mask)
         losses = F.cross_entropy(scores, problem.y[rows], reduction="none")
         return (losses * weight[rows]).mean()
 
     train([down, up], loss, len(problem.X), recipe, generator, callback=callback)
     return Bottleneck(down.detach(), up.detach(), start.ratio)
-
-
-def dropout_draws(
-    network: Bottleneck,
-    X: Tensor,
-    prototypes: Tensor,
-    logit_scale: float,
-    dropout: float,
-    n_samples: int,
-    seed: int,
-) -> Iterator[Tensor]:
-    """`n_samples` draws of the logits (n, c), one at a time; a draw has one mask for all rows."""
-    generator = torch.Generator().manual_seed(seed)
-    for mask in _masks(n_samples, len(network.down), dropout, generator, network.down):
-        yield network.logits(X, prototypes, logit_scale, mask)
 
 
 def _masks(n: int, h: int, dropout: float, generator: torch.Generator, like: Tensor) -> Tensor:

@@ -22,35 +22,30 @@ from torch.nn import functional as F
 
 from skclip._core.linear.objective import LinearProblem
 from skclip._core.posterior.cosine import cosine_logits
+from skclip._core.problem import Problem
 from skclip._core.solve.sgd import Recipe, train
 
 __all__ = ["CrossModalProblem", "as_linear_problem", "fit_cross_modal"]
 
 
-@dataclass(frozen=True)
-class CrossModalProblem:
-    """X (n, d), y (n,), sample_weight (n,); text (m, d), text_y (m,); start T (c, d)."""
+@dataclass(frozen=True, kw_only=True)
+class CrossModalProblem(Problem):
+    """A problem with text rows (m, d) and their codes text_y (m,); T is the prior mean."""
 
-    X: Tensor
-    y: Tensor
-    sample_weight: Tensor
     text: Tensor
     text_y: Tensor
-    start: Tensor
-    logit_scale: float
 
 
 def as_linear_problem(problem: CrossModalProblem, weight_decay: float) -> LinearProblem:
     """The convex problem on all rows, in which both modalities weigh the same."""
     total = problem.sample_weight.sum()
     share = (total / len(problem.text)).expand(len(problem.text))
-    return LinearProblem(
+    return LinearProblem.of(
+        problem,
         X=torch.cat([problem.X, problem.text]),
         y=torch.cat([problem.y, problem.text_y]),
         sample_weight=torch.cat([problem.sample_weight, share]),
-        prior_mean=problem.start,
-        prior_precision=(2.0 * weight_decay * total).expand(len(problem.start)),
-        logit_scale=problem.logit_scale,
+        prior_precision=(2.0 * weight_decay * total).expand(problem.n_classes),
     )
 
 
@@ -67,12 +62,12 @@ def fit_cross_modal(
     Logits are cosines, or inner products where `cosine` is False. The recipe's weight
     decay is on W - T.
     """
-    R = torch.zeros_like(problem.start).requires_grad_(True)
+    R = torch.zeros_like(problem.prior_mean).requires_grad_(True)
     weight = problem.sample_weight / problem.sample_weight.mean()
     m = len(problem.text)
 
     def logits(rows: Tensor) -> Tensor:
-        W = problem.start + R
+        W = problem.prior_mean + R
         if cosine:
             return cosine_logits(rows, W, problem.logit_scale)
         return problem.logit_scale * (rows @ W.T)
@@ -84,4 +79,4 @@ def fit_cross_modal(
         return 0.5 * (images * weight[rows]).mean() + 0.5 * of_text
 
     train([R], loss, len(problem.X), recipe, generator, callback=callback)
-    return (problem.start + R).detach()
+    return (problem.prior_mean + R).detach()

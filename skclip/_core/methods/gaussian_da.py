@@ -26,13 +26,13 @@ import torch
 from torch import Tensor
 
 from skclip._core.linear.leave_one_out import Groups
+from skclip._core.solve import one_dimensional
 
 __all__ = ["GaussianClasses", "choose_weight", "left_out_scores"]
 
 _SMALLEST_REMAINDER = 1e-6
 _NO_SPREAD = 1e-12
 _BYTES_PER_BATCH = 32 * 2**20
-_MAX_ITER = 60
 _HALF_RANGE = 6.0
 _N_GRID = 25
 
@@ -231,8 +231,8 @@ def choose_weight(
     grid = [origin - _HALF_RANGE + step * k for k in range(_N_GRID)]
     own = scores.gather(1, y[:, None]).squeeze(1)
 
-    def measure(t: float) -> tuple[float, float, float, float]:
-        """Loss, penalised loss, and its first two derivatives in t = log alpha."""
+    def penalised(t: float) -> tuple[float, float, float, float]:
+        """Penalised loss, the loss, and the former's first two derivatives in t = log alpha."""
         alpha = math.exp(t)
         z = base + alpha * scores
         P = torch.softmax(z, dim=1)
@@ -243,17 +243,10 @@ def choose_weight(
         gap = alpha * float(torch.dot(weight, mean - own))
         slope = gap + (t - origin) / width**2
         curvature = gap + alpha**2 * float(torch.dot(weight, variance)) + 1.0 / width**2
-        return value, value + 0.5 * ((t - origin) / width) ** 2, slope, curvature
+        return value + 0.5 * ((t - origin) / width) ** 2, value, slope, curvature
 
-    t = min(grid, key=lambda point: measure(point)[1])
-    low, high = t - step, t + step
-    value = math.nan
-    for _ in range(_MAX_ITER):
-        value, _, slope, curvature = measure(t)
-        low, high = (low, t) if slope > 0 else (t, high)
-        new = t - slope / curvature if curvature > 0 else low
-        new = new if low < new < high else 0.5 * (low + high)
-        if abs(new - t) < 1e-12:
-            break
-        t = new
-    return math.exp(t), value
+    t = min(grid, key=lambda point: penalised(point)[0])
+    t, loss = one_dimensional.minimize(
+        lambda point: penalised(point)[1:], t, t - step, t + step, smallest_step=1e-12
+    )
+    return math.exp(t), loss

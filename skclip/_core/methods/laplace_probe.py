@@ -26,18 +26,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from skclip._core.linear.objective import LinearProblem, LinearSolution, Span, solve_map
 from skclip._core.linear.temperature_scaling import weighted_log_loss
+from skclip._core.model import Averaging, AveragingModel
+from skclip._core.posterior.block import Frame
+from skclip._core.posterior.draws import standard_normal
 
 __all__ = [
     "DenseCurvature",
     "EvidenceMode",
     "KroneckerCurvature",
+    "LaplaceProbeModel",
     "LogitPosterior",
     "best_precision",
     "evidence_mode",
@@ -186,6 +190,47 @@ class LogitPosterior:
         values, vectors = torch.linalg.eigh(self._scale * covariance)
         roots: Tensor = (vectors * values.clamp(min=0.0).sqrt()[:, None, :]) @ vectors.mT
         return roots
+
+
+@dataclass(frozen=True)
+class LaplaceProbeModel(AveragingModel):
+    """Weights W (c, d) with a posterior of their logits in `frame`.
+
+    `predictive` is "samples", or "probit" for its closed form.
+    """
+
+    W: Tensor
+    frame: Frame
+    posterior: LogitPosterior
+    logit_scale: float
+    predictive: str
+    averaging: Averaging
+
+    temperature: ClassVar[float] = 1.0
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.W)
+
+    @property
+    def b(self) -> Tensor:
+        """(c,) biases: none."""
+        return torch.zeros_like(self.W[:, 0])
+
+    def logits(self, X: Tensor) -> Tensor:
+        return torch.addmm(self.b, X, self.W.T, alpha=self.logit_scale)
+
+    def draws(
+        self, X: Tensor, n_draws: int | None = None, seed: int | None = None
+    ) -> Iterator[Tensor]:
+        n, seed = self._count_and_seed(n_draws, seed)
+        noise = standard_normal(n, self.n_classes, seed)
+        return self.posterior.draws(self.logits(X), *self.frame.coordinates(X), noise)
+
+    def log_proba(self, X: Tensor) -> Tensor:
+        if self.predictive == "samples":
+            return super().log_proba(X)
+        return probit(self.logits(X), self.posterior.variance(*self.frame.coordinates(X)))
 
 
 class EvidenceMode(NamedTuple):

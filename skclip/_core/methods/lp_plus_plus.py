@@ -26,26 +26,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from skclip._core.linear.objective import softmax_in_place
+from skclip._core.linear.objective import softmax_in_place, with_bias_column
+from skclip._core.problem import Problem
 from skclip._core.solve import lbfgs, newton
 from skclip._core.solve.status import Status
 
-__all__ = ["Blend", "BlendProblem", "descend", "solve_blend", "start", "step_sizes"]
+__all__ = ["Blend", "descend", "solve_blend", "start", "step_sizes"]
 
 # The published multiplier starts at this times the mean cosine of an image and its own text.
 _START_FACTOR = 250.0
 # The published code updates the multipliers in every tenth iteration.
 _ALPHA_EVERY = 10
-
-
-@dataclass(frozen=True)
-class BlendProblem:
-    """X (n, d), y (n,) int64, sample_weight (n,) and prototypes (c, d) of one fit."""
-
-    X: Tensor
-    y: Tensor
-    sample_weight: Tensor
-    prototypes: Tensor
 
 
 @dataclass(frozen=True)
@@ -65,7 +56,7 @@ class Blend:
     status: Status | None = None
 
 
-def step_sizes(problem: BlendProblem) -> tuple[float, float]:
+def step_sizes(problem: Problem) -> tuple[float, float]:
     """Steps of (W, b) and of alpha that never raise the mean cross-entropy.
 
     The Hessian of a row's loss in its logits is at most 1/2. So that of the mean loss in (W, b)
@@ -75,21 +66,21 @@ def step_sizes(problem: BlendProblem) -> tuple[float, float]:
     but for the one, and 1 / (8 L) for alpha, as published.
     """
     a = problem.sample_weight.double()
-    Z = torch.cat([problem.X, torch.ones_like(problem.X[:, :1])], dim=1).double()
+    Z = with_bias_column(problem.X).double()
     Z = a.sqrt()[:, None] * Z
     gram = Z.T @ Z if len(Z) >= Z.shape[1] else Z @ Z.T
     energy = torch.linalg.eigvalsh(gram)[-1]
-    largest = (a @ (problem.X @ problem.prototypes.T).double().square()).max()
+    largest = (a @ (problem.X @ problem.prior_mean.T).double().square()).max()
     return float(4.0 * a.sum() / energy), float(a.sum() / (4.0 * largest))
 
 
-def start(problem: BlendProblem) -> tuple[Tensor, Tensor, Tensor]:
+def start(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
     """W, b and alpha where the published code starts, but for its random bias, here zero.
 
     The weights are sums of the rows of each class; every multiplier is 250 times the mean,
     over classes, of the mean cosine of a class's images with its text.
     """
-    a, y, T = problem.sample_weight, problem.y, problem.prototypes
+    a, y, T = problem.sample_weight, problem.y, problem.prior_mean
     W = torch.zeros_like(T).index_add_(0, y, a[:, None] * problem.X)
     own = (problem.X * T[y]).sum(dim=1)
     total = a.new_zeros(len(T)).index_add_(0, y, a)
@@ -100,7 +91,7 @@ def start(problem: BlendProblem) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def descend(
-    problem: BlendProblem,
+    problem: Problem,
     n_iter: int,
     *,
     callback: Callable[[int, float], None] | None = None,
@@ -113,7 +104,7 @@ def descend(
     rate, rate_alpha = step_sizes(problem)
     W, b, alpha = start(problem)
     share = problem.sample_weight / problem.sample_weight.sum()
-    text = problem.X @ problem.prototypes.T
+    text = problem.X @ problem.prior_mean.T
     rows = torch.arange(len(text), device=text.device)
 
     def evaluate() -> tuple[float, Tensor]:
@@ -138,8 +129,7 @@ def descend(
 
 
 def solve_blend(
-    problem: BlendProblem,
-    logit_scale: float,
+    problem: Problem,
     prior_precision: float,
     multiplier_precision: float,
     *,
@@ -152,7 +142,8 @@ def solve_blend(
     The certificate is the largest class-wise norm of the gradient in the scaled parameters
     ``tau (v, theta, delta)``, over the sum of the sample weights.
     """
-    objective = _Objective(problem, logit_scale, prior_precision, multiplier_precision)
+    objective = _Objective(problem, prior_precision, multiplier_precision)
+    tau = problem.logit_scale
     origin = torch.zeros_like(objective.penalty)
     if solver == "newton-cg":
         result = newton.minimize(objective, origin, tol=tol, max_iter=max_iter)
@@ -167,11 +158,11 @@ def solve_blend(
         )
     v, theta, delta = objective.parts(result.point)
     return Blend(
-        W=logit_scale * v @ objective.axes.T,
-        b=logit_scale * theta,
-        alpha=logit_scale * (1.0 + delta),
+        W=tau * v @ objective.axes.T,
+        b=tau * theta,
+        alpha=tau * (1.0 + delta),
         n_iter=result.n_iter,
-        gradient_norm=result.certificate,
+        gradient_norm=result.gradient_norm,
         status=result.status,
     )
 
@@ -183,16 +174,15 @@ class _Objective:
     directions it is zero at the optimum. Along principal axes the curvature is nearly diagonal.
     """
 
-    def __init__(self, problem: BlendProblem, tau: float, lam: float, rho: float) -> None:
-        self.problem, self.tau = problem, tau
+    def __init__(self, problem: Problem, lam: float, rho: float) -> None:
+        self.problem, self.tau = problem, problem.logit_scale
         a = problem.sample_weight
         self.axes = _principal_axes(a.sqrt()[:, None] * problem.X)
-        one = torch.ones_like(problem.X[:, :1])
-        self.Z = torch.cat([problem.X @ self.axes, one], dim=1)
-        self.text = problem.X @ problem.prototypes.T
+        self.Z = with_bias_column(problem.X @ self.axes)
+        self.text = problem.X @ problem.prior_mean.T
         self.rows = torch.arange(len(a), device=a.device)
         self.total_weight = float(a.double().sum())
-        self.penalty = a.new_full((len(problem.prototypes), self.Z.shape[1] + 1), lam)
+        self.penalty = a.new_full((len(problem.prior_mean), self.Z.shape[1] + 1), lam)
         self.penalty[:, -1] = rho
 
     def parts(self, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:

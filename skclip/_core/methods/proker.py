@@ -17,16 +17,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from skclip._core.linear.leave_one_out import Groups
 from skclip._core.linear.temperature_scaling import fit_log_temperature, weighted_log_loss
+from skclip._core.model import FittedModel
 
 __all__ = [
     "KernelChoice",
     "KernelGrid",
+    "KernelModel",
     "half_spread",
     "kernel",
     "left_out_fit",
@@ -49,6 +52,33 @@ def kernel(rows: Tensor, keys: Tensor, beta: float) -> Tensor:
     half = 0.5 * rows.square().sum(dim=1)[:, None] + 0.5 * keys.square().sum(dim=1)
     gaps = torch.addmm(half, rows, keys.T, alpha=-1.0).clamp_(min=0.0)
     return gaps.mul_(-beta).exp_()
+
+
+@dataclass(frozen=True)
+class KernelModel(FittedModel):
+    """Cosines of the text (c, d), if any, plus ``k(x, keys) dual``, times tau / temperature."""
+
+    bytes_per_chunk: ClassVar[int] = 32 * 2**20
+
+    keys: Tensor
+    dual: Tensor
+    text: Tensor | None
+    beta: float
+    logit_scale: float
+    temperature: float
+
+    @property
+    def n_classes(self) -> int:
+        return self.dual.shape[1]
+
+    def logits(self, X: Tensor) -> Tensor:
+        scores = kernel(X, self.keys, self.beta) @ self.dual
+        if self.text is not None:
+            scores += X @ self.text.T
+        return scores * (self.logit_scale / self.temperature)
+
+    def numbers_per_row(self, n_features: int) -> int:
+        return n_features + 3 * len(self.keys) + 3 * self.n_classes
 
 
 def solve(K: Tensor, targets: Tensor, sample_weight: Tensor, ridge: float) -> Tensor:

@@ -20,18 +20,23 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from skclip._core.model import FittedModel
+from skclip._core.problem import Problem
 from skclip._core.solve.sgd import Recipe, train
 
 __all__ = [
     "Cache",
     "Choice",
+    "Comparison",
     "Grid",
     "Support",
+    "TipAdapterModel",
     "build_cache",
     "class_affinities",
     "select",
@@ -54,6 +59,65 @@ class Cache:
     labels: Tensor
     weight: Tensor
     n_classes: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How rows meet the keys and the text: T (c, d) or None; origin (d,) and scale without it.
+
+    Rows of any norm and without text are measured in units of their spread from an origin on
+    which distances do not depend, but their rounding does.
+    """
+
+    text: Tensor | None
+    origin: Tensor
+    logit_scale: float
+
+    @classmethod
+    def of(cls, problem: Problem, *, unit: bool) -> Comparison:
+        """That of a problem, whose rows are of unit norm or not."""
+        origin = torch.zeros_like(problem.X[0])
+        if not problem.has_text and not unit:
+            share = problem.sample_weight / problem.sample_weight.sum()
+            origin = share @ problem.X
+        text = problem.prior_mean if problem.has_text else None
+        return cls(text, origin, problem.logit_scale)
+
+    def scaled(self, X: Tensor) -> Tensor:
+        """Rows as keys are."""
+        return X if self.text is not None else (X - self.origin) * self.logit_scale
+
+    def text_logits(self, rows: Tensor, n_classes: int) -> Tensor:
+        """(n, c) of scaled rows; zeros without text."""
+        if self.text is None:
+            return rows.new_zeros(len(rows), n_classes)
+        return self.logit_scale * (rows @ self.text.T)
+
+
+@dataclass(frozen=True)
+class TipAdapterModel(FittedModel):
+    """Logits of the text plus `alpha` times the affinities to the keys, of sharpness `beta`."""
+
+    bytes_per_chunk: ClassVar[int] = 32 * 2**20
+
+    cache: Cache
+    comparison: Comparison
+    alpha: float
+    beta: float
+
+    @property
+    def n_classes(self) -> int:
+        return self.cache.n_classes
+
+    def logits(self, X: Tensor) -> Tensor:
+        rows = self.comparison.scaled(X)
+        scores = self.comparison.text_logits(rows, self.n_classes)
+        if self.alpha > 0:
+            scores += self.alpha * class_affinities(rows, self.cache, (self.beta,))[0]
+        return scores
+
+    def numbers_per_row(self, n_features: int) -> int:
+        return n_features + self.n_classes
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def fit_range_optimum(
         b=W.new_zeros(len(W)),
         coordinates=result.point,
         objective=result.objective,
-        gradient_norm=result.certificate,
+        gradient_norm=result.gradient_norm,
         n_iter=result.n_iter,
         status=result.status,
     )

@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from skclip._core.linear.objective import LinearProblem, Span
+from skclip._core.linear.objective import LinearProblem, Span, with_bias_column
 
 __all__ = ["BlockGaussian", "Frame", "bias_precision", "prior_of"]
 
@@ -74,7 +74,7 @@ class Frame:
         noise = 16 * torch.finfo(X.dtype).eps * rows.square().sum(dim=1)
         outside = torch.where(outside > noise, outside, torch.zeros_like(outside))
         if self.has_bias:
-            phi = torch.cat([phi, torch.ones_like(phi[:, :1])], dim=1)
+            phi = with_bias_column(phi)
         return phi, outside
 
     def weights(self, points: Tensor, logit_scale: float) -> tuple[Tensor, Tensor]:

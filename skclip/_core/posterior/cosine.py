@@ -18,38 +18,53 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from skclip._core.model import Averaging, AveragingModel
+from skclip._core.problem import Problem
 from skclip._core.solve.sgd import Recipe, train
 
 __all__ = [
-    "CosinePosterior",
+    "CosineModel",
     "CosineProblem",
     "cosine_logits",
     "fit_cosine_map",
     "fit_cosine_posterior",
     "kl_to_prior",
-    "sample_logits",
 ]
 
 
-@dataclass(frozen=True)
-class CosineProblem:
-    """X (n, d) unit rows; y (n,); sample_weight (n,); prior_mean (c, d); prior_std (c,)."""
+@dataclass(frozen=True, kw_only=True)
+class CosineProblem(Problem):
+    """A problem of unit rows with an isotropic prior per class, of deviations prior_std (c,)."""
 
-    X: Tensor
-    y: Tensor
-    sample_weight: Tensor
-    prior_mean: Tensor
     prior_std: Tensor
-    logit_scale: float
 
 
 @dataclass(frozen=True)
-class CosinePosterior:
-    """Mean (c, d) and standard deviation (c,) of q; the last epoch's mean loss."""
+class CosineModel(AveragingModel):
+    """Cosine logits over the temperature, under weights of mean (c, d) and deviation std (c,)."""
 
     mean: Tensor
     std: Tensor
-    loss: float
+    logit_scale: float
+    temperature: float
+    averaging: Averaging
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.mean)
+
+    def logits(self, X: Tensor) -> Tensor:
+        return cosine_logits(X, self.mean, self.logit_scale) / self.temperature
+
+    def draws(
+        self, X: Tensor, n_draws: int | None = None, seed: int | None = None
+    ) -> Iterator[Tensor]:
+        n, seed = self._count_and_seed(n_draws, seed)
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(n):
+            noise = _normal(tuple(self.mean.shape), generator, self.mean)
+            W = self.mean + self.std[:, None] * noise
+            yield cosine_logits(X, W, self.logit_scale) / self.temperature
 
 
 def cosine_logits(X: Tensor, W: Tensor, logit_scale: float) -> Tensor:
@@ -73,10 +88,12 @@ def fit_cosine_posterior(
     recipe: Recipe,
     generator: torch.Generator,
     *,
+    averaging: Averaging,
+    temperature: float = 1.0,
     n_samples: int = 3,
     kl_scale: float = 1.0 / 1000.0,
     callback: Callable[[int, float], None] | None = None,
-) -> CosinePosterior:
+) -> CosineModel:
     """Variational posterior by the recipe, start at the prior.
 
     The loss of a step in epoch e of E is the cross-entropy averaged over `n_samples`
@@ -97,8 +114,9 @@ def fit_cosine_posterior(
         ramp = (epoch + 1) / recipe.epochs * kl_scale / (c * d)
         return fit + ramp * kl_to_prior(mean, log_std, problem.prior_mean, problem.prior_std)
 
-    final = train([mean, log_std], loss, len(problem.X), recipe, generator, callback=callback)
-    return CosinePosterior(mean.detach(), log_std.detach().exp(), final)
+    train([mean, log_std], loss, len(problem.X), recipe, generator, callback=callback)
+    std = log_std.detach().exp()
+    return CosineModel(mean.detach(), std, problem.logit_scale, temperature, averaging)
 
 
 def fit_cosine_map(
@@ -151,20 +169,6 @@ def fit_cosine_map(
 
     final = train([R], loss, len(problem.X), recipe, generator, callback=after_epoch)
     return (start + residual_scale * R).detach(), final
-
-
-def sample_logits(
-    X: Tensor,
-    posterior: CosinePosterior,
-    logit_scale: float,
-    n_samples: int,
-    generator: torch.Generator,
-) -> Iterator[Tensor]:
-    """`n_samples` draws of the logits (n, c), one at a time; draws do not depend on X."""
-    for _ in range(n_samples):
-        noise = _normal(tuple(posterior.mean.shape), generator, posterior.mean)
-        W = posterior.mean + posterior.std[:, None] * noise
-        yield cosine_logits(X, W, logit_scale)
 
 
 def _normal(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:

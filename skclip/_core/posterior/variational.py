@@ -27,8 +27,9 @@ import torch
 from torch import Tensor
 
 from skclip._core.linear.objective import log_softmax_gap
-from skclip._core.posterior.block import BlockGaussian
+from skclip._core.posterior.block import BlockGaussian, Frame
 from skclip._core.posterior.draws import standard_normal
+from skclip._core.problem import Problem
 from skclip._core.solve import newton
 from skclip._core.solve.status import Status
 
@@ -63,6 +64,19 @@ class Observations:
     logit_scale: float
     counted: Tensor | None = None
     linear: Tensor | None = None
+
+    @classmethod
+    def of(cls, problem: Problem, frame: Frame) -> Observations:
+        """Rows of a problem in a frame that holds them, relative to the prior mean."""
+        phi, _ = frame.coordinates(problem.X)
+        return cls(
+            phi=phi,
+            outside_square=torch.zeros_like(problem.sample_weight),
+            base=problem.logit_scale * (problem.X @ problem.prior_mean.T),
+            y=problem.y,
+            sample_weight=problem.sample_weight,
+            logit_scale=problem.logit_scale,
+        )
 
     def logits(self, point: Tensor) -> Tensor:
         return torch.addmm(self.base, self.phi, point.T, alpha=self.logit_scale)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
-__all__ = ["Minimum", "Status", "dot"]
+__all__ = ["Minimum", "Report", "Status", "dot"]
 
 
 class Status(enum.Enum):
@@ -19,13 +20,24 @@ class Status(enum.Enum):
     PRECISION = "no further decrease is possible in this floating-point precision"
 
 
+class Report(Protocol):
+    """What is told of a solver: the certificate of its result, iterations, why it ended."""
+
+    @property
+    def gradient_norm(self) -> float: ...
+    @property
+    def n_iter(self) -> int: ...
+    @property
+    def status(self) -> Status: ...
+
+
 @dataclass(frozen=True)
 class Minimum:
-    """Where the solver stopped, and how good that is."""
+    """Where the solver stopped, and how good that is; gradient_norm is the caller's certificate."""
 
     point: Tensor
     objective: float
-    certificate: float
+    gradient_norm: float
     n_iter: int
     status: Status
 

@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from skclip._core.linear.clap_prior import AdaptiveMultipliers, multiplier_variant, precision_of
+from skclip._core.linear.clap_prior import (
+    AdaptiveMultipliers,
+    clap_multipliers,
+    multiplier_variant,
+    precision_of,
+)
 
 MULTIPLIERS = torch.tensor([0.2, 0.6, 1.0], dtype=torch.float64)
 
@@ -42,3 +47,14 @@ def test_adaptive_multipliers_add_the_distance_times_that_of_the_epoch_before():
     torch.testing.assert_close(
         adaptive.multipliers, torch.tensor([0.2, 1.6, 17.0], dtype=torch.float64)
     )
+
+
+def test_clap_multipliers_are_mean_probabilities_of_the_true_class():
+    scores = torch.log(
+        torch.tensor([[0.5, 0.3, 0.2], [0.7, 0.2, 0.1], [0.4, 0.4, 0.2]], dtype=torch.float64)
+    )
+    y, weight = torch.tensor([0, 0, 1]), torch.tensor([1.0, 3.0, 2.0], dtype=torch.float64)
+    expected = torch.tensor([0.65, 0.4, 0.525], dtype=torch.float64)
+    torch.testing.assert_close(clap_multipliers(scores, y, weight), expected)
+    precision = precision_of(expected, weight.sum())
+    torch.testing.assert_close(precision, 2 * 6 / 3 * expected)

@@ -8,11 +8,12 @@ from torch.nn import functional as F
 
 from skclip._core.methods.clip_adapter import (
     Bottleneck,
-    BottleneckProblem,
-    dropout_draws,
+    BottleneckModel,
     fit_bottleneck,
     initial_bottleneck,
 )
+from skclip._core.model import Averaging
+from skclip._core.problem import Problem
 from skclip._core.solve.sgd import Recipe
 
 
@@ -68,7 +69,13 @@ def test_gradients_are_those_of_finite_differences(network):
 def test_training_lowers_the_loss(network, dropout):
     X = F.normalize(normal(40, 12, seed=1), dim=1)
     T = normal(4, 12, seed=2)
-    problem = BottleneckProblem(X, torch.arange(40) % 4, torch.ones(40).double(), T, 10.0)
+    problem = Problem(
+        X=X,
+        y=torch.arange(40) % 4,
+        sample_weight=torch.ones(40).double(),
+        prior_mean=T,
+        logit_scale=10.0,
+    )
     losses = []
     fitted = fit_bottleneck(
         problem,
@@ -88,7 +95,7 @@ def test_dropped_units_are_absent_and_the_others_make_up_for_them(network):
     X, T = normal(5, 12, seed=1), normal(4, 12, seed=2)
     without = Bottleneck(0 * single.down, single.up, 0.2).logits(X, T, 10.0)
     doubled = Bottleneck(2 * single.down, single.up, 0.2).logits(X, T, 10.0)
-    draws = list(dropout_draws(single, X, T, 10.0, 0.5, 16, seed=0))
+    draws = list(BottleneckModel(single, T, 10.0, 0.5, Averaging(16, 0)).draws(X))
     kept = [bool(torch.allclose(draw, doubled)) for draw in draws]
     assert all(
         torch.allclose(d, doubled if k else without) for d, k in zip(draws, kept, strict=True)
@@ -98,6 +105,6 @@ def test_dropped_units_are_absent_and_the_others_make_up_for_them(network):
 
 def test_masks_do_not_depend_on_the_batch(network):
     X, T = normal(5, 12, seed=1), normal(4, 12, seed=2)
-    whole = torch.stack(list(dropout_draws(network, X, T, 10.0, 0.5, 8, seed=0)))
-    alone = torch.stack(list(dropout_draws(network, X[3:4], T, 10.0, 0.5, 8, seed=0)))
+    model = BottleneckModel(network, T, 10.0, 0.5, Averaging(8, 0))
+    whole, alone = (torch.stack(list(model.draws(rows))) for rows in (X, X[3:4]))
     torch.testing.assert_close(alone, whole[:, 3:4])

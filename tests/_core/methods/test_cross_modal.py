@@ -23,7 +23,7 @@ def cross_modal():
         sample_weight=linear.sample_weight,
         text=torch.randn(7, 8, generator=generator, dtype=torch.float64),
         text_y=torch.arange(7) % 4,
-        start=linear.prior_mean,
+        prior_mean=linear.prior_mean,
         logit_scale=5.0,
     )
 
@@ -33,7 +33,7 @@ def objective(problem, W, weight_decay):
     tau, share = problem.logit_scale, problem.sample_weight / problem.sample_weight.sum()
     images = F.cross_entropy(tau * problem.X @ W.T, problem.y, reduction="none")
     texts = F.cross_entropy(tau * problem.text @ W.T, problem.text_y)
-    decay = 0.5 * weight_decay * (W - problem.start).square().sum()
+    decay = 0.5 * weight_decay * (W - problem.prior_mean).square().sum()
     return 0.5 * (share * images).sum() + 0.5 * texts + decay
 
 
@@ -43,7 +43,7 @@ def test_the_linear_problem_has_the_optimum_of_the_objective(cross_modal):
     W.requires_grad_(True)
     (gradient,) = torch.autograd.grad(objective(cross_modal, W, 0.03), W)
     torch.testing.assert_close(gradient, torch.zeros_like(W), atol=1e-9, rtol=0)
-    assert float((W - cross_modal.start).norm().detach()) > 0.1
+    assert float((W - cross_modal.prior_mean).norm().detach()) > 0.1
 
 
 def test_both_modalities_weigh_the_same(cross_modal):
@@ -58,10 +58,10 @@ def test_full_batches_of_one_text_descend_the_objective(cross_modal, cosine):
     problem = replace(cross_modal, text=cross_modal.text[:1], text_y=cross_modal.text_y[:1])
     recipe = Recipe(epochs=1, batch_size=30, learning_rate=0.1, warmup_rate=None)
     W = fit_cross_modal(problem, recipe, torch.Generator().manual_seed(0), cosine=cosine)
-    start = problem.start.clone().requires_grad_(True)
+    start = problem.prior_mean.clone().requires_grad_(True)
     direction = F.normalize(start, dim=1) if cosine else start
     (gradient,) = torch.autograd.grad(objective(problem, direction, 0.0), start)
-    torch.testing.assert_close(W, problem.start - 0.1 * gradient)
+    torch.testing.assert_close(W, problem.prior_mean - 0.1 * gradient)
 
 
 def test_weight_decay_pulls_to_the_start_rather_than_to_zero(cross_modal):
@@ -69,6 +69,6 @@ def test_weight_decay_pulls_to_the_start_rather_than_to_zero(cross_modal):
         recipe = Recipe(epochs=200, learning_rate=0.01, optimizer="adamw")
         recipe = replace(recipe, weight_decay=weight_decay)
         W = fit_cross_modal(cross_modal, recipe, torch.Generator().manual_seed(0), cosine=False)
-        return float((W - cross_modal.start).norm())
+        return float((W - cross_modal.prior_mean).norm())
 
     assert moved(50.0) < 0.1 * moved(0.0)

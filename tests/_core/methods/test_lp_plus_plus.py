@@ -1,12 +1,12 @@
 """LP++: the descent never goes up, and the optimum is one."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 
 from skclip._core.methods.lp_plus_plus import (
-    BlendProblem,
     _Objective,
     descend,
     solve_blend,
@@ -20,11 +20,11 @@ from ..conftest import make_problem
 
 def blend_problem(**parameters):
     p = make_problem(**parameters)
-    return BlendProblem(p.X, p.y, p.sample_weight, p.prior_mean)
+    return replace(p, logit_scale=5.0)
 
 
 def mean_loss(p, W, b, alpha):
-    scores = p.X @ W.T + b + alpha * (p.X @ p.prototypes.T)
+    scores = p.X @ W.T + b + alpha * (p.X @ p.prior_mean.T)
     losses = torch.nn.functional.cross_entropy(scores, p.y, reduction="none")
     return (p.sample_weight * losses).sum() / p.sample_weight.sum()
 
@@ -90,7 +90,7 @@ def test_the_start_is_the_published_one():
     p = blend_problem(n=8, weighted=False)
     W, b, alpha = start(p)
     torch.testing.assert_close(W[1], p.X[1] + p.X[5])
-    own = [float((p.X[p.y == c] @ p.prototypes[c]).mean()) for c in range(4)]
+    own = [float((p.X[p.y == c] @ p.prior_mean[c]).mean()) for c in range(4)]
     torch.testing.assert_close(alpha, torch.full_like(alpha, 250 * sum(own) / 4))
     assert not b.any()
 
@@ -98,12 +98,12 @@ def test_the_start_is_the_published_one():
 @pytest.mark.parametrize("n", [6, 30])
 def test_the_gradient_is_that_of_autograd(n):
     p = blend_problem(n=n)
-    objective = _Objective(p, 5.0, 2.0, 3.0)
+    objective = _Objective(p, 2.0, 3.0)
     shape = objective.penalty.shape
     point = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     point.requires_grad_(True)
     v, theta, delta = objective.parts(point)
-    scores = 5.0 * (p.X @ (v @ objective.axes.T).T + theta + (1 + delta) * (p.X @ p.prototypes.T))
+    scores = 5.0 * (p.X @ (v @ objective.axes.T).T + theta + (1 + delta) * (p.X @ p.prior_mean.T))
     losses = torch.nn.functional.cross_entropy(scores, p.y, reduction="none")
     value = p.sample_weight @ losses + v.square().sum() + theta.square().sum()
     value = value + 1.5 * delta.square().sum()
@@ -115,7 +115,7 @@ def test_the_gradient_is_that_of_autograd(n):
 
 def test_the_hessian_is_that_of_finite_differences():
     p = blend_problem(n=8, d=3)
-    objective = _Objective(p, 5.0, 2.0, 3.0)
+    objective = _Objective(p, 2.0, 3.0)
     point = torch.zeros_like(objective.penalty)
     step = 1e-5
     product, diagonal = objective.hessian(point)
@@ -132,7 +132,7 @@ def test_the_hessian_is_that_of_finite_differences():
 def test_the_optimum_has_no_gradient_in_the_full_space(solver):
     """Also along directions outside the span of six rows in eight dimensions."""
     p = blend_problem(n=6)
-    blend = solve_blend(p, 5.0, 2.0, 3.0, tol=1e-10, max_iter=500, solver=solver)
+    blend = solve_blend(p, 2.0, 3.0, tol=1e-10, max_iter=500, solver=solver)
     assert blend.status is Status.CONVERGED
     v = (blend.W / 5.0).requires_grad_(True)
     theta = (blend.b / 5.0).requires_grad_(True)

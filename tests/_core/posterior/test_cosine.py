@@ -1,23 +1,23 @@
 """The cosine form and its recipe."""
 
-import math
-
 import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
+from skclip._core.model import Averaging
 from skclip._core.posterior.cosine import (
-    CosinePosterior,
+    CosineModel,
     CosineProblem,
     cosine_logits,
     fit_cosine_map,
     fit_cosine_posterior,
     kl_to_prior,
-    sample_logits,
 )
 from skclip._core.solve.sgd import Recipe, train
 
 from ..conftest import make_problem
+
+AVERAGING = Averaging(n_draws=3, seed=0)
 
 
 def cosine_problem(prior_std=0.1, n=60):
@@ -53,7 +53,12 @@ def test_logits_do_not_depend_on_the_norm_of_the_weights():
 
 def test_the_same_seed_gives_the_same_posterior():
     fits = [
-        fit_cosine_posterior(cosine_problem(), Recipe(epochs=5), torch.Generator().manual_seed(3))
+        fit_cosine_posterior(
+            cosine_problem(),
+            Recipe(epochs=5),
+            torch.Generator().manual_seed(3),
+            averaging=AVERAGING,
+        )
         for _ in range(2)
     ]
     assert torch.equal(fits[0].mean, fits[1].mean)
@@ -62,7 +67,9 @@ def test_the_same_seed_gives_the_same_posterior():
 
 def test_training_lowers_the_cross_entropy_of_the_support():
     problem = cosine_problem(prior_std=1.0)
-    posterior = fit_cosine_posterior(problem, Recipe(epochs=50), torch.Generator().manual_seed(0))
+    posterior = fit_cosine_posterior(
+        problem, Recipe(epochs=50), torch.Generator().manual_seed(0), averaging=AVERAGING
+    )
 
     def loss(W):
         return float(
@@ -77,10 +84,12 @@ def test_a_heavy_divergence_keeps_the_prior():
     # Steps of size rate x scale / variance must stay below 1 for the iteration to be stable.
     recipe = Recipe(epochs=20, learning_rate=1e-3)
     posterior = fit_cosine_posterior(
-        problem, recipe, torch.Generator().manual_seed(0), kl_scale=1.0
+        problem, recipe, torch.Generator().manual_seed(0), averaging=AVERAGING, kl_scale=1.0
     )
     moved = (posterior.mean - problem.prior_mean).norm(dim=1).max()
-    free = fit_cosine_posterior(problem, recipe, torch.Generator().manual_seed(0), kl_scale=0.0)
+    free = fit_cosine_posterior(
+        problem, recipe, torch.Generator().manual_seed(0), averaging=AVERAGING, kl_scale=0.0
+    )
     assert float(moved) < 0.5 * float((free.mean - problem.prior_mean).norm(dim=1).max())
 
 
@@ -99,19 +108,20 @@ def test_the_penalised_map_moves_less_than_the_free_one():
 
 def test_a_posterior_without_spread_samples_its_mean():
     problem = cosine_problem()
-    posterior = CosinePosterior(problem.prior_mean, torch.zeros(4, dtype=torch.float64), math.nan)
-    generator = torch.Generator().manual_seed(0)
-    for draw in sample_logits(problem.X, posterior, 10.0, 3, generator):
+    model = CosineModel(
+        problem.prior_mean, torch.zeros(4, dtype=torch.float64), 10.0, 1.0, AVERAGING
+    )
+    for draw in model.draws(problem.X, 3, 0):
         torch.testing.assert_close(draw, cosine_logits(problem.X, problem.prior_mean, 10.0))
 
 
 def test_draws_do_not_depend_on_which_rows_are_asked_for():
     """Predictions of a subset must equal the subset of the predictions."""
     problem = cosine_problem()
-    posterior = CosinePosterior(problem.prior_mean, problem.prior_std, math.nan)
+    model = CosineModel(problem.prior_mean, problem.prior_std, 10.0, 1.0, AVERAGING)
 
     def draws(X):
-        return list(sample_logits(X, posterior, 10.0, 2, torch.Generator().manual_seed(1)))
+        return list(model.draws(X, 2, 1))
 
     for all_rows, some in zip(draws(problem.X), draws(problem.X[5:9]), strict=True):
         torch.testing.assert_close(some, all_rows[5:9])

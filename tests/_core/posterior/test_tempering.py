@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from skclip._core.linear.clap_prior import clap_multipliers, clap_precision
 from skclip._core.linear.leave_one_out import Groups, left_out_logits
 from skclip._core.linear.objective import Span, solve_map
 from skclip._core.linear.selection import Hyperprior
@@ -142,13 +141,3 @@ def test_no_candidate_is_an_error():
             free=False,
             hyperprior=HYPERPRIOR,
         )
-
-
-def test_clap_multipliers_are_mean_probabilities_of_the_true_class():
-    scores = torch.log(
-        torch.tensor([[0.5, 0.3, 0.2], [0.7, 0.2, 0.1], [0.4, 0.4, 0.2]], dtype=torch.float64)
-    )
-    y, weight = torch.tensor([0, 0, 1]), torch.tensor([1.0, 3.0, 2.0], dtype=torch.float64)
-    expected = torch.tensor([0.65, 0.4, 0.525], dtype=torch.float64)
-    torch.testing.assert_close(clap_multipliers(scores, y, weight), expected)
-    torch.testing.assert_close(clap_precision(scores, y, weight), 2 * 6 / 3 * expected)

@@ -39,7 +39,7 @@ def test_finds_the_minimum_of_an_ill_conditioned_quadratic():
         max_iter=1000,
     )
     assert result.status is Status.CONVERGED
-    assert result.certificate <= 1e-10
+    assert result.gradient_norm <= 1e-10
     # |x - x*| <= |gradient| / smallest eigenvalue, which is 1 here.
     torch.testing.assert_close(result.point, centre, rtol=0, atol=1e-10 * len(centre))
 
@@ -71,7 +71,7 @@ def test_status_tells_that_the_iterations_ran_out():
     )
     assert result.status is Status.MAX_ITER
     assert result.n_iter == 3
-    assert result.certificate > 1e-12
+    assert result.gradient_norm > 1e-12
 
 
 def test_status_tells_that_the_precision_is_exhausted():

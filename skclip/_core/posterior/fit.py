@@ -1,0 +1,382 @@
+"""A fit of the linear form: choose the prior, solve for the mode, put a posterior around it.
+
+:func:`fit_posterior` is the whole of it; everything else here is one of its steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from skclip._core.linear.leave_one_out import Groups, left_out_logits
+from skclip._core.linear.objective import LinearProblem, LinearSolution, Span, solve_map
+from skclip._core.linear.selection import (
+    Choice,
+    Hyperprior,
+    left_out_weight,
+    plain_hyperprior,
+    select,
+    text_hyperprior,
+)
+from skclip._core.model import Averaging
+from skclip._core.posterior.block import BlockGaussian, Frame, prior_of
+from skclip._core.posterior.draws import standard_normal
+from skclip._core.posterior.gaussian_model import ClassMeans, GaussianModel
+from skclip._core.posterior.laplace import laplace, max_rank
+from skclip._core.posterior.tempering import (
+    LeftOut,
+    Tempering,
+    choose,
+    left_out_means,
+    left_out_variance,
+)
+from skclip._core.posterior.variational import (
+    Observations,
+    VariationalSolution,
+    maximize_bound,
+    n_bound_draws,
+)
+from skclip._core.solve.status import Report
+
+__all__ = ["PosteriorFit", "PosteriorSettings", "Solver", "fit_posterior", "single_precision"]
+
+# Bytes of a posterior's factor above which it is kept in float32.
+_SINGLE_PRECISION_BYTES = 2**26
+
+
+@dataclass(frozen=True)
+class Solver:
+    """ "newton-cg" or "lbfgs", its certificate, and its iterations (None: as many as suit it)."""
+
+    name: str = "newton-cg"
+    tol: float = 1e-6
+    max_iter: int | None = None
+
+    @property
+    def iterations(self) -> int:
+        return self.max_iter or (100 if self.name == "newton-cg" else 1000)
+
+    @property
+    def rounds(self) -> int:
+        """Of the variational bound."""
+        return self.max_iter or 100
+
+
+@dataclass(frozen=True)
+class PosteriorSettings:
+    """What is put around the mode, and how predictions average over it.
+
+    `kind` is "map", "laplace" or "variational"; `covariance` that of a class's weights as in
+    :meth:`BlockGaussian.absorb`; `temperatures` the candidates of the posterior temperature,
+    of which left-out rows choose.
+    """
+
+    kind: Literal["map", "laplace", "variational"]
+    covariance: str
+    temperatures: Sequence[float]
+    averaging: Averaging
+
+
+@dataclass(frozen=True)
+class PosteriorFit:
+    """The model, and what a user may want to know of how it came about.
+
+    `solution` is the solver's report on the model's mean, `others` those of what was solved
+    on the way. Where leave-one-out chose: `log_likelihood` of left-out rows, and `tried`, a
+    (precision, temperature, penalised loss) for every precision. `bound` is the variational
+    one.
+    """
+
+    model: GaussianModel
+    solution: Report
+    others: list[Report]
+    log_likelihood: float | None = None
+    tried: list[tuple[float, float, float]] | None = None
+    bound: float | None = None
+
+
+@dataclass(frozen=True)
+class _Mode:
+    """One problem with its mode, and what leave-one-out needs."""
+
+    problem: LinearProblem
+    span: Span
+    groups: Groups | None
+    hyperprior: Hyperprior
+    solution: LinearSolution
+    temperature: float
+    temperature_is_free: bool
+    choice: Choice | None = None
+
+
+@dataclass(frozen=True)
+class _Posterior:
+    """Coordinates of the mean, precisions, the solver's report and the bound, if it has one."""
+
+    point: Tensor
+    gaussian: BlockGaussian
+    solution: Report
+    bound: float | None = None
+    tempering: Tempering | None = None
+
+
+def fit_posterior(
+    problem: LinearProblem,
+    settings: PosteriorSettings,
+    solver: Solver,
+    *,
+    search: bool,
+    temperature: float | None,
+    groups: Groups | None = None,
+) -> PosteriorFit:
+    """The model of a problem, from its rows alone.
+
+    Parameters
+    ----------
+    search : bool
+        Choose one prior precision for all classes by leave-one-out; else the problem's own.
+    temperature : float or None
+        Of the logits; None chooses it by leave-one-out.
+    groups : Groups, optional
+        Rows that are left out together.
+    """
+    mode = _fit_mode(problem, solver, search, temperature, groups)
+    problem = mode.problem
+    frame = Frame.of(problem, mode.span)
+    data = Observations.of(problem, frame)
+    prior = prior_of(problem, mode.span)
+    posteriors = _posteriors(mode, data, prior, settings, solver)
+    best = posteriors[0]
+    for other in posteriors[1:]:
+        if other.tempering is not None and best.tempering is not None:
+            best = other if other.tempering.loss < best.tempering.loss else best
+    shift, b = frame.weights(best.point, problem.logit_scale)
+    tempering = best.tempering
+    model = GaussianModel(
+        W=problem.prior_mean + shift,
+        b=b - b.mean(),
+        b_shift=float(b.mean()),
+        logit_scale=problem.logit_scale,
+        temperature=mode.temperature if tempering is None else tempering.temperature,
+        posterior_temperature=0.0 if tempering is None else tempering.posterior_temperature,
+        frame=frame,
+        posterior=single_precision(best.gaussian),
+        averaging=settings.averaging,
+        prior_precision=problem.prior_precision,
+        bias_variance=problem.bias_variance,
+        class_means=ClassMeans.of(problem),
+    )
+    log_likelihood = None if mode.choice is None else mode.choice.log_likelihood
+    if tempering is not None and not math.isnan(tempering.log_likelihood):
+        log_likelihood = tempering.log_likelihood
+    solved = [mode.solution, *(p.solution for p in posteriors)]
+    return PosteriorFit(
+        model=model,
+        solution=best.solution,
+        others=[other for other in solved if other is not best.solution],
+        log_likelihood=log_likelihood,
+        tried=_tried(mode) if search else None,
+        bound=best.bound,
+    )
+
+
+def single_precision(gaussian: BlockGaussian) -> BlockGaussian:
+    """The same with its factor in float32, where that is large."""
+    factor = gaussian.factor
+    if factor.numel() * factor.element_size() <= _SINGLE_PRECISION_BYTES:
+        return gaussian
+    return replace(gaussian, factor=factor.float())
+
+
+# -- the mode -------------------------------------------------------------------------
+
+
+def _tried(mode: _Mode) -> list[tuple[float, float, float]]:
+    tried = [] if mode.choice is None else mode.choice.tried
+    return [(mode.hyperprior.precision * math.exp(x), t, loss) for x, t, loss in tried]
+
+
+def _fit_mode(
+    problem: LinearProblem,
+    solver: Solver,
+    search: bool,
+    temperature: float | None,
+    groups: Groups | None,
+) -> _Mode:
+    span = Span.of(problem)
+    hyperprior = text_hyperprior(problem) if problem.has_text else plain_hyperprior()
+    free = temperature is None
+    common: dict[str, Any] = {
+        "tol": solver.tol,
+        "max_iter": solver.iterations,
+        "solver": solver.name,
+    }
+    if not search and temperature is not None:
+        solution = solve_map(problem, span=span, **common)
+        return _Mode(problem, span, groups, hyperprior, solution, temperature, free)
+    choice = select(
+        problem,
+        span,
+        hyperprior=hyperprior,
+        search=search,
+        temperature=temperature,
+        groups=groups,
+        **common,
+    )
+    problem = replace(problem, prior_precision=choice.prior_precision)
+    solution, chosen = choice.solution, choice.temperature
+    return _Mode(problem, span, groups, hyperprior, solution, chosen, free, choice)
+
+
+# -- the posterior --------------------------------------------------------------------
+
+
+def _posteriors(
+    mode: _Mode,
+    data: Observations,
+    prior: BlockGaussian,
+    settings: PosteriorSettings,
+    solver: Solver,
+) -> list[_Posterior]:
+    """Candidates, of which the first is taken unless another's left-out loss is smaller."""
+    point = mode.solution.coordinates
+    if settings.kind == "variational":
+        return _variational(mode, data, prior, settings, solver)
+    found = _Posterior(point, laplace(data, prior, point, settings.covariance), mode.solution)
+    if settings.kind == "map":
+        return [found]
+    return [_tempered(mode, settings, _laplace_left_out(mode, data, prior, found), found)]
+
+
+def _variational(
+    mode: _Mode,
+    data: Observations,
+    prior: BlockGaussian,
+    settings: PosteriorSettings,
+    solver: Solver,
+) -> list[_Posterior]:
+    """The best bound at every posterior temperature; each starts at the one before."""
+    out, point = [], mode.solution.coordinates
+    for beta in settings.temperatures:
+        one = replace(settings, temperatures=(beta,))
+        if beta == 0:
+            # The bound's limit when the spread vanishes is the log posterior of the mode.
+            gaussian = laplace(data, prior, point, settings.covariance)
+            found = _Posterior(point, gaussian, mode.solution, -mode.solution.objective)
+            left_out = _laplace_left_out(mode, data, prior, found)
+        else:
+            solution = maximize_bound(
+                data,
+                prior,
+                settings.covariance,
+                beta=beta,
+                seed=settings.averaging.seed,
+                tol=solver.tol,
+                max_iter=solver.rounds,
+                start=point,
+                max_rank=max_rank(prior),
+            )
+            point = solution.point
+            found = _Posterior(point, solution.posterior, solution, solution.bound)
+            left_out = partial(_variational_left_out, mode, data, prior, settings, solution)
+        out.append(_tempered(mode, one, left_out, found))
+    return out
+
+
+def _tempered(
+    mode: _Mode,
+    settings: PosteriorSettings,
+    left_out: Callable[[], tuple[Tensor, Tensor]],
+    found: _Posterior,
+) -> _Posterior:
+    """With the candidate temperatures that predict left-out rows best.
+
+    `left_out` makes their logits and variances, which nobody needs where nothing is chosen.
+    """
+    free = mode.temperature_is_free
+    if len(settings.temperatures) == 1 and not free:
+        only = Tempering(math.nan, settings.temperatures[0], mode.temperature, math.nan)
+        return replace(found, tempering=only)
+    scores, variance = left_out()
+    n, c = scores.shape
+    averaging = settings.averaging
+    tempering = choose(
+        LeftOut(
+            scores=scores,
+            variance=variance,
+            y=mode.problem.y,
+            weight=left_out_weight(mode.problem, mode.groups),
+            sample_weight=mode.problem.sample_weight,
+        ),
+        standard_normal(min(averaging.n_draws, n_bound_draws(n, c)), c, averaging.seed),
+        settings.temperatures,
+        temperature=mode.temperature,
+        free=free,
+        hyperprior=mode.hyperprior,
+        what=averaging.what,
+    )
+    return replace(found, tempering=tempering)
+
+
+# -- left-out rows --------------------------------------------------------------------
+
+
+def _laplace_left_out(
+    mode: _Mode, data: Observations, prior: BlockGaussian, found: _Posterior
+) -> Callable[[], tuple[Tensor, Tensor]]:
+    """Makes logits and variances (n, c) of every row by Laplace's posterior without it."""
+
+    def left_out() -> tuple[Tensor, Tensor]:
+        scores = data.logits(found.point)
+        P = torch.softmax(scores, dim=1)
+        curvature = data.sample_weight[:, None] * P * (1 - P)
+        variance = _left_out_variance(mode, data, prior, found.gaussian, curvature)
+        return left_out_logits(mode.problem, mode.span, scores, groups=mode.groups), variance
+
+    return left_out
+
+
+def _variational_left_out(
+    mode: _Mode,
+    data: Observations,
+    prior: BlockGaussian,
+    settings: PosteriorSettings,
+    solution: VariationalSolution,
+) -> tuple[Tensor, Tensor]:
+    """Logits and variances (n, c) of every row by the variational posterior without it."""
+    influence = solution.posterior
+    if settings.covariance != "full":
+        influence = data.absorbed_by(prior, solution.curvature, "full", max_rank=max_rank(prior))
+    force = -solution.probabilities
+    force[torch.arange(len(force), device=force.device), data.y] += 1.0
+    scores = left_out_means(
+        data.logits(solution.point),
+        data.logit_variance(influence),
+        solution.curvature,
+        data.sample_weight[:, None] * force,
+        data.sample_weight,
+        mode.groups,
+    )
+    return scores, _left_out_variance(mode, data, prior, solution.posterior, solution.curvature)
+
+
+def _left_out_variance(
+    mode: _Mode,
+    data: Observations,
+    prior: BlockGaussian,
+    gaussian: BlockGaussian,
+    curvature: Tensor,
+) -> Tensor:
+    return left_out_variance(
+        data.logit_variance(gaussian),
+        curvature,
+        data.logit_variance(prior),
+        data.sample_weight,
+        mode.groups,
+    )
