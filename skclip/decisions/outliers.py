@@ -1,18 +1,20 @@
 """How much a row looks like none of the classes, from what a fitted classifier offers."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import entr, logsumexp
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skclip.adapters.base import BaseAdapterClassifier
-from skclip.adapters.classes import resolve_classes
+from skclip.decisions.wrapped import unwrap
 from skclip.utils.rows import unit_rows
 
-__all__ = ["OOD_KINDS", "ood_score"]
+__all__ = ["ood_score"]
 
 
-def ood_score(estimator, X, kind="entropy"):
+def ood_score(estimator: Any, X: ArrayLike, kind: str = "entropy") -> np.ndarray:
     r"""Score of every row for not belonging to any class: larger is more outlying.
 
     A post-hoc score: nothing is fitted, and no outliers are needed. It ranks; a threshold has to
@@ -32,7 +34,7 @@ def ood_score(estimator, X, kind="entropy"):
         - "msp": one minus the largest class probability [1]_. Of any classifier.
         - "entropy": of the class probabilities, in nats. Of any classifier.
         - "energy": :math:`-\log \sum_c \exp z_c` of the logits [2]_, which sees the scale that
-          the softmax divides out. Of classifiers with linear logits.
+          the softmax divides out. Of adapters, and of classifiers with a score per class.
         - "mutual_information": of label and weights, in nats: how much draws from the
           posterior disagree, ``acquisition(X, "bald")``. Of classifiers with a posterior.
         - "prototype_distance": one minus the cosine to the nearest text prototype, as given and
@@ -78,27 +80,21 @@ def ood_score(estimator, X, kind="entropy"):
         choices = ", ".join(map(repr, _SCORES))
         raise ValueError(f"kind must be one of {choices}; got {kind!r}.")
     check_is_fitted(estimator)
-    if isinstance(estimator, Pipeline):
-        X = estimator[:-1].transform(X) if len(estimator) > 1 else X
-        estimator = estimator[-1]
-    return _SCORES[kind](estimator, X)
+    return _SCORES[kind](*unwrap(estimator, X))
 
 
-def _msp(estimator, X):
+def _msp(estimator: Any, X: ArrayLike) -> np.ndarray:
     return 1 - estimator.predict_proba(X).max(axis=1)
 
 
-def _entropy(estimator, X):
+def _entropy(estimator: Any, X: ArrayLike) -> np.ndarray:
     return entr(estimator.predict_proba(X)).sum(axis=1)
 
 
-def _energy(estimator, X):
-    if all(hasattr(estimator, name) for name in ("coef_", "intercept_", "logit_scale_")):
-        rows = estimator._check_rows(X)
-        scores = estimator.logit_scale_ * (rows @ estimator.coef_.T) + estimator.intercept_
-        return -logsumexp(scores / getattr(estimator, "temperature_", 1.0), axis=1)
-    # scikit-learn's multi-class scores are logits; those of the adapters are log-odds.
-    if not isinstance(estimator, BaseAdapterClassifier) and hasattr(estimator, "decision_function"):
+def _energy(estimator: Any, X: ArrayLike) -> np.ndarray:
+    if isinstance(estimator, BaseAdapterClassifier):
+        return -logsumexp(estimator.logits(X), axis=1)
+    if hasattr(estimator, "decision_function"):
         scores = np.asarray(estimator.decision_function(X))
         if scores.ndim == 2:
             return -logsumexp(scores, axis=1)
@@ -108,7 +104,7 @@ def _energy(estimator, X):
     )
 
 
-def _mutual_information(estimator, X):
+def _mutual_information(estimator: Any, X: ArrayLike) -> np.ndarray:
     if not hasattr(estimator, "acquisition"):
         raise ValueError(
             "kind='mutual_information' needs a posterior over the weights; got "
@@ -117,15 +113,14 @@ def _mutual_information(estimator, X):
     return estimator.acquisition(X, kind="bald")
 
 
-def _prototype_distance(estimator, X):
-    given = getattr(estimator, "prototypes", None)
-    if given is None:
+def _prototype_distance(estimator: Any, X: ArrayLike) -> np.ndarray:
+    text = getattr(estimator, "text_prototypes_", None)
+    if text is None:
         raise ValueError(
             "kind='prototype_distance' needs a classifier with prototypes; got "
             f"{type(estimator).__name__} without. Use kind='msp' or 'entropy'."
         )
-    _, prototypes = resolve_classes(given, estimator.classes_)
-    return 1 - (unit_rows(X, "X") @ unit_rows(prototypes.vectors, "prototypes").T).max(axis=1)
+    return 1 - (unit_rows(X, "X") @ unit_rows(text, "prototypes").T).max(axis=1)
 
 
 _SCORES = {
@@ -135,4 +130,3 @@ _SCORES = {
     "mutual_information": _mutual_information,
     "prototype_distance": _prototype_distance,
 }
-OOD_KINDS = tuple(_SCORES)

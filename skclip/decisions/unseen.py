@@ -1,11 +1,12 @@
 """Were rows, which a guarantee needs to be new, used to fit the classifier?"""
 
 import warnings
+from typing import Any
 
 import numpy as np
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
+from numpy.typing import ArrayLike
 
+from skclip.decisions.wrapped import unwrap
 from skclip.exceptions import GuaranteeWarning
 from skclip.utils.rows import row_digests
 
@@ -15,7 +16,7 @@ __all__ = ["check_unseen"]
 _TOLERATED_SHARE = 0.05
 
 
-def check_unseen(estimator, X):
+def check_unseen(estimator: Any, X: ArrayLike) -> float:
     """Warn if rows that are meant to calibrate a classifier were used to fit it.
 
     Calibration promises something about new rows, whether it is a threshold
@@ -61,13 +62,8 @@ def check_unseen(estimator, X):
     >>> share, caught[0].category.__name__
     (1.0, 'GuaranteeWarning')
     """
-    while isinstance(estimator, FrozenEstimator | Pipeline):
-        if isinstance(estimator, FrozenEstimator):
-            estimator = estimator.estimator
-            continue
-        X = estimator[:-1].transform(X) if len(estimator) > 1 else X
-        estimator = estimator[-1]
-    seen = getattr(estimator, "_seen_rows", None)
+    estimator, X = unwrap(estimator, X)
+    seen = getattr(estimator, "row_digests_", None)
     if seen is None:
         return 0.0
     share = float(np.isin(row_digests(X), seen).mean())
