@@ -20,11 +20,19 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from _feature_sets import SINGLE_VIEW, draw_support, load
-from _report import RESULTS, environment, list_table, measure, plain_table, write_json, write_table
-from _results import ResultFile
+from real_features import SINGLE_VIEW, draw_support, load
+from result_files import (
+    RESULTS,
+    environment,
+    list_table,
+    measure,
+    plain_table,
+    write_json,
+    write_table,
+)
 
 from skclip import BayesAdapterClassifier
+from skclip.benchmark import ResultFile
 
 WAYS = ("random", "random, balanced", "bald", "entropy", "margin")
 STARTS = 10
@@ -117,7 +125,6 @@ def main():
 def run(arguments, folder, datasets, starts):
     results = ResultFile(folder / "active_learning.csv", KEY, VALUES)
     done = results.read()
-    results.replace(done.values())
     complete = {key[:3] for key in done if key[3] == str(ROUNDS)}
     tasks = [
         (dataset, way, start, ROUNDS)
@@ -126,8 +133,7 @@ def run(arguments, folder, datasets, starts):
     ]
     if tasks and not arguments.report:
         write_json(results.path.with_suffix(".json"), environment(loops=len(tasks)))
-        results.extend(run_one, tasks, arguments.n_jobs)
-        results.replace(results.read().values())
+        results.extend(run_one, tasks, n_jobs=arguments.n_jobs)
     report(list(results.read().values()), write=not arguments.quick)
 
 

@@ -14,7 +14,7 @@ import warnings
 
 import numpy as np
 import torch
-from _report import RESULTS, environment, list_table, plain_table, write_json, write_table
+from result_files import RESULTS, environment, list_table, plain_table, write_json, write_table
 from sklearn.exceptions import ConvergenceWarning
 from tqdm.auto import tqdm
 

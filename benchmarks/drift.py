@@ -23,13 +23,13 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from _feature_sets import SINGLE_VIEW, draw_support, load
-from _report import RESULTS, environment, list_table, plain_table, write_json, write_table
-from _results import ResultFile
 from PIL import Image
+from real_features import SINGLE_VIEW, draw_support, load
+from result_files import RESULTS, environment, list_table, plain_table, write_json, write_table
 from sklearn.frozen import FrozenEstimator
 
 from skclip import BayesAdapterClassifier, ClassPrompts, CLIPFeaturizer, SelectiveClassifier
+from skclip.benchmark import ResultFile
 from skclip.datasets import load_digits_images, tiny_clip
 from skclip.exceptions import DriftWarning, GuaranteeWarning
 from skclip.metrics import expected_calibration_error
@@ -194,15 +194,13 @@ def main():
 def run(arguments, folder, datasets, draws, questions=QUESTIONS):
     results = ResultFile(folder / "drift.csv", KEY, VALUES)
     done = results.read()
-    results.replace(done.values())
     complete = {(key[0], key[2]) for key in done}
     tasks = [
         (d, i, questions) for d in datasets for i in range(draws) if (d, str(i)) not in complete
     ]
     if tasks and not arguments.report:
         write_json(results.path.with_suffix(".json"), environment(draws=len(tasks)))
-        results.extend(run_one, tasks, arguments.n_jobs)
-        results.replace(results.read().values())
+        results.extend(run_one, tasks, n_jobs=arguments.n_jobs)
     report(list(results.read().values()), write=not arguments.quick)
 
 

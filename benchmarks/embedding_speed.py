@@ -30,7 +30,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _report import (
+from PIL import Image
+from result_files import (
     RESULTS,
     environment,
     list_table,
@@ -38,7 +39,6 @@ from _report import (
     write_json,
     write_table,
 )
-from PIL import Image
 
 from skclip import CLIPFeaturizer, embed_files
 from skclip.backbones import get_backbone

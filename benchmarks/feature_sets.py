@@ -27,8 +27,8 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from _feature_sets import RECIPES, SHOTS, cells, load, reference_nll, support
-from _report import (
+from real_features import RECIPES, SHOTS, cells, load, reference_nll, support
+from result_files import (
     RESULTS,
     environment,
     geometric_mean,
@@ -38,7 +38,6 @@ from _report import (
     write_json,
     write_table,
 )
-from _results import ResultFile
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
@@ -60,6 +59,7 @@ from skclip import (
     ZeroShotClassifier,
     ZeroShotRangeClassifier,
 )
+from skclip.benchmark import ResultFile
 from skclip.prompts import RAW_TEXT_NORM
 
 
@@ -429,8 +429,7 @@ def run(arguments, folder, shots, draws):
     ]
     if tasks and not arguments.report:
         _record(results.path.with_suffix(".json"), arguments, len(tasks))
-        results.extend(run_one, tasks, arguments.n_jobs)
-        results.replace(results.read().values())
+        results.extend(run_one, tasks, n_jobs=arguments.n_jobs)
     report(results.read().values(), shots, write=not arguments.quick)
 
 

@@ -24,16 +24,14 @@ import math
 import time
 import warnings
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
-from _report import (
+from result_files import (
     RESULTS,
     environment,
     list_table,
     measure,
-    peak_memory_mib,
     plain_table,
     write_json,
     write_table,
@@ -44,6 +42,7 @@ from sklearn.model_selection import GridSearchCV
 from tqdm.auto import tqdm
 
 from skclip import BayesAdapterClassifier
+from skclip.benchmark import PeakMemory
 from skclip.datasets import make_clip_features
 
 # (rows, features, classes): 16 images of 25 and 196 classes, 4 and 16 of 1000.
@@ -70,12 +69,13 @@ def make_data(n, d, c, dtype):
 def timed(function):
     """(result, seconds, peak resident memory in MiB) of a call."""
     gc.collect()
-    _reset_peak_memory()
-    start = time.perf_counter()
-    result = function()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return result, time.perf_counter() - start, _peak_since_reset()
+    with PeakMemory() as peak:
+        start = time.perf_counter()
+        result = function()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+    return result, seconds, peak.mib
 
 
 def fastest(function, repeat):
@@ -83,22 +83,6 @@ def fastest(function, repeat):
     calls = [timed(function) for _ in range(repeat)]
     result, seconds, _ = min(calls, key=lambda call: call[1])
     return result, seconds, max(peak for _, _, peak in calls)
-
-
-def _reset_peak_memory():
-    # Linux forgets the peak when 5 is written here; elsewhere it is that of the process so far.
-    reset = Path("/proc/self/clear_refs")
-    if reset.exists():
-        reset.write_text("5", encoding="ascii")
-
-
-def _peak_since_reset():
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    return peak_memory_mib()
 
 
 def time_fits(size, arguments):

@@ -9,7 +9,7 @@ The results go to ``docs/tables/interval_coverage.rst``.
 import argparse
 
 import numpy as np
-from _report import list_table, plain_table, write_table
+from result_files import list_table, plain_table, write_table
 from tqdm.auto import tqdm
 
 from skclip.metrics import (

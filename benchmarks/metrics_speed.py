@@ -11,8 +11,8 @@ import time
 import tracemalloc
 
 import numpy as np
-from _report import RESULTS, environment, list_table, plain_table, write_json, write_table
 from netcal.metrics import ECE
+from result_files import RESULTS, environment, list_table, plain_table, write_json, write_table
 from sklearn.metrics import log_loss
 
 from skclip.metrics import (

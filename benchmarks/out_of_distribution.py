@@ -23,12 +23,12 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from _feature_sets import SINGLE_VIEW, draw_support, load
-from _report import RESULTS, environment, list_table, plain_table, write_json, write_table
-from _results import ResultFile
+from real_features import SINGLE_VIEW, draw_support, load
+from result_files import RESULTS, environment, list_table, plain_table, write_json, write_table
 from sklearn.metrics import roc_auc_score
 
 from skclip import BayesAdapterClassifier, Prototypes, ZeroShotClassifier, ood_score
+from skclip.benchmark import ResultFile
 
 SHOTS = (1, 4, 16)
 DRAWS = 5
@@ -119,7 +119,6 @@ def main():
 def run(arguments, folder, tasks, shots, draws):
     results = ResultFile(folder / "out_of_distribution.csv", KEY, VALUES)
     done = results.read()
-    results.replace(done.values())
     complete = {key[:4] for key in done}
     todo = [
         (outliers, dataset, k, draw)
@@ -128,8 +127,7 @@ def run(arguments, folder, tasks, shots, draws):
     ]
     if todo and not arguments.report:
         write_json(results.path.with_suffix(".json"), environment(fits=len(todo)))
-        results.extend(run_one, todo, arguments.n_jobs)
-        results.replace(results.read().values())
+        results.extend(run_one, todo, n_jobs=arguments.n_jobs)
     report(list(results.read().values()), write=not arguments.quick)
 
 

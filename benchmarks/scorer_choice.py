@@ -12,8 +12,8 @@ import itertools
 import os
 
 import numpy as np
-from _feature_sets import SINGLE_VIEW, Cell, load, support
-from _report import geometric_mean, list_table, measure, plain_table, write_table
+from real_features import SINGLE_VIEW, Cell, load, support
+from result_files import geometric_mean, list_table, measure, plain_table, write_table
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from tqdm.auto import tqdm
 

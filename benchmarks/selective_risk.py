@@ -28,13 +28,13 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from _feature_sets import SINGLE_VIEW, Cell, load, support
-from _report import RESULTS, environment, list_table, plain_table, write_json, write_table
-from _results import ResultFile
+from real_features import SINGLE_VIEW, Cell, load, support
+from result_files import RESULTS, environment, list_table, plain_table, write_json, write_table
 from scipy.stats import binom
 from sklearn.frozen import FrozenEstimator
 
 from skclip import BayesAdapterClassifier, SelectiveClassifier
+from skclip.benchmark import ResultFile
 from skclip.exceptions import GuaranteeWarning
 
 SHOTS = (1, 4, 16)
@@ -198,7 +198,6 @@ def main():
 def run(arguments, folder, datasets, shots, repetitions):
     results = ResultFile(folder / "selective_risk.csv", KEY, VALUES)
     done = results.read()
-    results.replace(done.values())
     complete = {key[:2] for key in done}
     tasks = [
         (dataset, k, repetitions)
@@ -207,8 +206,7 @@ def run(arguments, folder, datasets, shots, repetitions):
     ]
     if tasks and not arguments.report:
         write_json(results.path.with_suffix(".json"), environment(fits=len(tasks)))
-        results.extend(run_one, tasks, arguments.n_jobs)
-        results.replace(results.read().values())
+        results.extend(run_one, tasks, n_jobs=arguments.n_jobs)
     report(list(results.read().values()), write=not arguments.quick)
 
 

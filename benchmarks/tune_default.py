@@ -5,7 +5,7 @@ default with variants of it, by public parameters, on tasks of three kinds:
 
 - Real features. Supports of 1 to 16 images per class are drawn from the pool of each data
   set, and the rest of the pool is classified. The draws are not those of the final
-  comparison. Pools of view means (see ``_feature_sets.py``) hold nothing but supports of
+  comparison. Pools of view means (see ``real_features.py``) hold nothing but supports of
   16; there the validation split, single views, is classified.
 - The same with worse texts at 1 and 4 images per class: "half" moves every prototype half way
   to that of another class, "useless" all the way, "weak" leaves 0.3 of their differences.
@@ -28,8 +28,8 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from _feature_sets import SHOTS, Cell, cells, draw_support, load
-from _report import (
+from real_features import SHOTS, Cell, cells, draw_support, load
+from result_files import (
     RESULTS,
     environment,
     geometric_mean,
@@ -39,11 +39,11 @@ from _report import (
     write_json,
     write_table,
 )
-from _results import ResultFile
 from sklearn.metrics import log_loss
 from sklearn.utils import Bunch
 
 from skclip import BayesAdapterClassifier
+from skclip.benchmark import ResultFile
 from skclip.datasets import make_clip_features
 
 VARIANTS = {
@@ -307,8 +307,7 @@ def run(arguments, folder, shots):
         path = results.path.with_suffix(".json")
         runs = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
         write_json(path, [*runs, environment(variants=arguments.variants, fits=len(tasks))])
-        results.extend(run_one, tasks, arguments.n_jobs)
-        results.replace(results.read().values())
+        results.extend(run_one, tasks, n_jobs=arguments.n_jobs)
     report(results.read().values(), write=not arguments.quick)
 
 

@@ -12,7 +12,15 @@ The table shows the paired difference over draws: positive is a gain from views.
 import argparse
 
 import numpy as np
-from _report import RESULTS, environment, list_table, measure, plain_table, write_json, write_table
+from result_files import (
+    RESULTS,
+    environment,
+    list_table,
+    measure,
+    plain_table,
+    write_json,
+    write_table,
+)
 
 from skclip import BayesAdapterClassifier, ClassPrompts, CLIPFeaturizer
 from skclip.datasets import load_digits_images, tiny_clip

@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from _report import (  # noqa: E402
+from result_files import (  # noqa: E402
     RESULTS,
     ROOT,
     environment,

@@ -11,6 +11,7 @@ import numpy as np
 from skclip.exceptions import DatasetError
 from skclip.features import CLIPFeaturizer
 from skclip.prompts import RAW_TEXT_NORM, ClassPrompts, Prototypes
+from skclip.utils.files import replace_file
 from skclip.utils.messages import listing
 
 __all__ = ["FeatureDataset", "embed_dataset", "load_feature_dataset"]
@@ -177,9 +178,7 @@ def embed_dataset(
         arrays[f"{split}_features"] = featurizer.transform(images.paths)
         arrays[f"{split}_labels"] = np.searchsorted(labels, images.labels)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npz")
-    np.savez(partial, **arrays)
-    partial.replace(path)
+    replace_file(path, lambda file: np.savez(file, **arrays))
     return path
 
 

@@ -17,6 +17,7 @@ from skclip.benchmark.recommendation import recommend
 from skclip.benchmark.study import Study
 from skclip.benchmark.table_formats import FORMATS
 from skclip.benchmark.tables import SHOWN, study_tables
+from skclip.utils.files import slug, write_text
 
 __all__ = ["report"]
 
@@ -70,14 +71,14 @@ def report(results, out=None, *, formats=("rst", "csv", "latex", "html")):
     for name in formats:
         if name != "html":
             for table in tables:
-                _write(
+                write_text(
                     out / "tables" / f"{table.name}.{_SUFFIX.get(name, name)}", FORMATS[name](table)
                 )
     figures = list(_figures(study))
     for name, svg, _ in figures:
-        _write(out / "figures" / f"{name}.svg", for_file(svg))
+        write_text(out / "figures" / f"{name}.svg", for_file(svg))
     if "html" in formats:
-        _write(out / "index.html", _page(study, tables, figures))
+        write_text(out / "index.html", _page(study, tables, figures))
     return out
 
 
@@ -88,7 +89,7 @@ def _figures(study):
         settings = study.of_backbone(backbone)
         if not settings:
             continue
-        end = _slug(backbone) if len(study.backbones) > 1 else ""
+        end = "_" + slug(backbone) if len(study.backbones) > 1 else ""
         of = f" {backbone}." if end else ""
         if len(study.shots) > 1:
             metrics = {metric: SHOWN[metric] for metric in _IN_FIGURE}
@@ -153,14 +154,3 @@ def _page(study, tables, figures):
         f"{version('skclip')}."
     )
     return page(f"Results: {', '.join(study.datasets)}", subtitle, sections)
-
-
-def _slug(backbone):
-    return "_" + "".join(c if c.isalnum() else "-" for c in backbone)
-
-
-def _write(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -1,14 +1,11 @@
 """All fits of a study, in any number of processes, once each."""
 
-import hashlib
-import os
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
-from tqdm.auto import tqdm
 
 from skclip.benchmark.episodes import Episode
 from skclip.benchmark.evaluation import KEY, VALUES, Cell, evaluate
@@ -22,6 +19,7 @@ from skclip.datasets import (
     load_image_csv,
     load_image_folder,
 )
+from skclip.utils.files import replace_file, slug, write_text
 
 __all__ = ["prediction_path", "read_results", "run"]
 
@@ -98,15 +96,9 @@ def run(
         raise ValueError(f"calibrators must be among {CALIBRATORS}; got {unknown}.")
     sources = _with_shifts([_source(entry, out, verbose) for entry in datasets])
     results = ResultFile(out / RESULTS, KEY, VALUES)
-    done = results.read()
-    results.replace(done.values())
-    cells = list(_cells(sources, methods, shots, seeds, tuple(calibrators), done))
-    jobs = (delayed(_run_cell)(cell, str(out), store_predictions) for cell in cells)
-    rows = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs)
-    with tqdm(rows, total=len(cells), unit="fit", disable=not verbose) as progress:
-        for some in progress:
-            results.append(some)
-    results.replace(results.read().values())
+    cells = _cells(sources, methods, shots, seeds, tuple(calibrators), results.read())
+    tasks = [(cell, out, store_predictions) for cell in cells]
+    results.extend(_run_cell, tasks, n_jobs=n_jobs, verbose=verbose)
     return results.path
 
 
@@ -132,10 +124,10 @@ def _source(entry, out, verbose):
         raise ValueError(
             f"Images need a model and pretrained weights; got {sorted(entry)} for {images.name}."
         )
-    stem = f"{name or images.name}-{_slug(entry.get('model'), entry['pretrained'])}"
-    path = out / "features" / f"{stem}.npz"
+    name = name or images.name
+    path = out / "features" / f"{slug(name, entry.get('model', ''), entry['pretrained'])}.npz"
     embed_dataset(images, path, verbose=verbose, **entry)
-    return name or images.name, str(path), support, trained_on
+    return name, str(path), support, trained_on
 
 
 def _with_shifts(sources):
@@ -170,12 +162,6 @@ def _images(kind, value, entry):
     return hold_out((load_image_folder if kind == "folder" else load_image_csv)(value))
 
 
-def _slug(model, pretrained):
-    """A file name for a model: readable, and different for different weights."""
-    digest = hashlib.sha256(f"{model} {pretrained}".encode()).hexdigest()[:8]
-    return "".join(c if c.isalnum() else "-" for c in str(model or "model")) + f"-{digest}"
-
-
 def _cells(sources, methods, shots, seeds, calibrators, done):
     """Fits that lack a row, those of one data set together, cheap draws first."""
     for (name, path, support, shifts), k, seed, method in product(sources, shots, seeds, methods):
@@ -194,29 +180,17 @@ def _run_cell(cell, out, store_predictions):
         rows.append(row)
         key = tuple(row[name] for name in KEY)
         if row["status"] == "failed":
-            path = prediction_path(out, key, folder="errors", suffix=".txt")
-            _write(path, lambda file, text=predictions: file.write(text.encode()))
+            write_text(out / "errors" / f"{slug(*key)}.txt", predictions)
         elif store_predictions:
-            _write(
-                prediction_path(out, key),
-                lambda file, arrays=predictions: np.savez_compressed(file, **arrays),
-            )
+            path = prediction_path(out, key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, partial(np.savez_compressed, **predictions))
     return rows
 
 
-def prediction_path(out, key, *, folder="predictions", suffix=".npz"):
-    """Where the predictions (or the traceback) of a row lie."""
-    name = "_".join("".join(c if c.isalnum() else "-" for c in part) for part in key)
-    digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:8]
-    return Path(out) / folder / f"{name}-{digest}{suffix}"
-
-
-def _write(path, fill):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        fill(file)
-    partial.replace(path)
+def prediction_path(out, key):
+    """Where the predictions of a row lie."""
+    return Path(out) / "predictions" / f"{slug(*key)}.npz"
 
 
 def read_results(out):

@@ -6,6 +6,7 @@ from skclip.benchmark.evaluation import THRESHOLDS
 from skclip.benchmark.ranks import ALPHA, rank_methods
 from skclip.benchmark.study import interval, label_of
 from skclip.benchmark.table_formats import CROSS, Table
+from skclip.utils.files import slug
 
 __all__ = ["study_tables"]
 
@@ -232,9 +233,7 @@ def _name(setting, settings):
 
 
 def _suffix(study, backbone):
-    if len(study.backbones) == 1:
-        return ""
-    return "_" + "".join(c if c.isalnum() else "-" for c in backbone)
+    return f"_{slug(backbone)}" if len(study.backbones) > 1 else ""
 
 
 def _of(study, backbone):

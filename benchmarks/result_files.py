@@ -1,20 +1,19 @@
-"""What the comparison scripts share: metrics, tables in reStructuredText, the environment."""
+"""What the comparison scripts write: metrics, tables in reStructuredText, the environment."""
 
 import datetime
 import hashlib
 import json
 import os
 import platform
-import resource
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
 
 import skclip
-from skclip.metrics import area_under_risk_coverage, expected_calibration_error
+from skclip.benchmark import evaluation
+from skclip.utils.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -23,13 +22,13 @@ TABLES = ROOT / "docs" / "tables"
 
 def measure(y_true, proba, labels):
     """Accuracy and ECE (10 bins) in per cent, NLL in nats, AURC x 1000, Brier in [0, 2]."""
-    predicted = labels[proba.argmax(axis=1)]
+    found = evaluation.measure(y_true, proba, labels)
     return {
-        "acc": 100 * accuracy_score(y_true, predicted),
-        "ece10": 100 * expected_calibration_error(y_true, proba, n_bins=10, labels=labels),
-        "nll": log_loss(y_true, proba, labels=labels),
-        "aurc_x1000": 1000 * area_under_risk_coverage(y_true, proba, labels=labels),
-        "brier": brier_score_loss(y_true, proba, labels=labels, scale_by_half=False),
+        "acc": 100 * found["accuracy"],
+        "ece10": 100 * found["ece"],
+        "nll": found["nll"],
+        "aurc_x1000": 1000 * found["aurc"],
+        "brier": found["brier"],
     }
 
 
@@ -48,9 +47,8 @@ def list_table(title, header, rows):
 
 def write_table(name, script, *parts):
     """Write docs/tables/NAME.rst from blocks of text, with the command that made it."""
-    TABLES.mkdir(parents=True, exist_ok=True)
     comment = f".. Written by benchmarks/{script}; do not edit.\n"
-    (TABLES / f"{name}.rst").write_text("\n".join([comment, *parts]), encoding="utf-8")
+    write_text(TABLES / f"{name}.rst", "\n".join([comment, *parts]))
 
 
 def plain_table(header, rows):
@@ -83,17 +81,7 @@ def environment(**extra):
 
 
 def write_json(path, content):
-    """Replace the file in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
-def peak_memory_mib():
-    """Largest resident set of this process so far, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def _source_digest():
