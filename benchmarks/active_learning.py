@@ -58,13 +58,13 @@ def next_rows(way, classifier, X, y, unlabelled, round_, start):
 def run_one(dataset, way, start, rounds):
     """Rows of the CSV for one loop."""
     data, split = load(dataset), SINGLE_VIEW[dataset][1]
-    X, y = data[f"{split}_features"], data[f"{split}_labels"]
+    X, y = data.features[split], data.labels[split]
     labelled = draw_support(y, 1, start)
     rows = []
     for round_ in range(1, rounds + 1):
-        classifier = BayesAdapterClassifier(data["text_features"]).fit(X[labelled], y[labelled])
-        proba = classifier.predict_proba(data["test_features"])
-        values = measure(data["test_labels"], proba, classifier.classes_)
+        classifier = BayesAdapterClassifier(data.prototypes).fit(X[labelled], y[labelled])
+        proba = classifier.predict_proba(data.features["test"])
+        values = measure(data.labels["test"], proba, classifier.classes_)
         rows.append(
             dict(zip(KEY, (dataset, way, start, round_), strict=True))
             | {"labels": len(labelled)}

@@ -113,16 +113,16 @@ def run_features(dataset, draw):
     """Rows of the CSV for one draw on real features."""
     rng = np.random.default_rng(draw)
     data, split = load(dataset), SINGLE_VIEW[dataset][1]
-    rows = draw_support(data[f"{split}_labels"], 16, draw)
-    classifier = BayesAdapterClassifier(data["text_features"])
-    classifier.fit(data[f"{split}_features"][rows], data[f"{split}_labels"][rows])
-    X, y = data["test_features"], data["test_labels"]
+    rows = draw_support(data.labels[split], 16, draw)
+    classifier = BayesAdapterClassifier(data.prototypes)
+    classifier.fit(data.features[split][rows], data.labels[split][rows])
+    X, y = data.features["test"], data.labels["test"]
     order = rng.permutation(len(y))
     selective = calibrated(classifier, X[order[: len(y) // 2]], y[order[: len(y) // 2]])
     X, y = X[order[len(y) // 2 :]], y[order[len(y) // 2 :]]
-    counts = np.bincount(data["test_labels"])
+    counts = np.bincount(data.labels["test"])
     rare = np.isin(y, np.argsort(counts, kind="stable")[: len(counts) // 2])
-    strange = load(OTHER[dataset])["test_features"]
+    strange = load(OTHER[dataset]).features["test"]
     questions = {
         "the same": (X, y),
         "half of its classes": (X[rare], y[rare]),

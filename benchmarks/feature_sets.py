@@ -27,6 +27,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+from default_variants import LAPLACE, PLAIN
 from real_features import RECIPES, SHOTS, cells, load, reference_nll, support
 from result_files import (
     RESULTS,
@@ -38,164 +39,65 @@ from result_files import (
     write_json,
     write_table,
 )
-from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
-from skclip import (
-    BayesAdapterClassifier,
-    CLAPClassifier,
-    CLIPAdapterClassifier,
-    CrossModalClassifier,
-    DeepEnsembleClassifier,
-    GaussianDAClassifier,
-    LaplaceProbeClassifier,
-    LinearProbeClassifier,
-    LPPlusPlusClassifier,
-    ProKeRClassifier,
-    SampleAdaptiveScaling,
-    TaskResClassifier,
-    TipAdapterClassifier,
-    ZeroShotClassifier,
-    ZeroShotRangeClassifier,
-)
+from skclip import benchmark
 from skclip.benchmark import ResultFile
-from skclip.prompts import RAW_TEXT_NORM
+from skclip.benchmark.method_registry import resolve_methods
 
-
-def _default(**changes):
-    return lambda text, seed, shots: BayesAdapterClassifier(text, **changes)
-
-
-def _paper(text, seed, shots):
-    return BayesAdapterClassifier.from_recipe("paper", text, random_state=seed)
-
-
-def _zslp(text, seed, shots):
-    return LinearProbeClassifier(
-        text, init="prototypes", prototype_norm=RAW_TEXT_NORM, random_state=seed
-    )
-
-
-def _clap(text, seed, shots):
-    return CLAPClassifier(text, solver="sgd", prototype_norm=RAW_TEXT_NORM, random_state=seed)
-
-
-def _task_res(text, seed, shots):
-    return TaskResClassifier(text, solver="adam", prototype_norm=RAW_TEXT_NORM, random_state=seed)
-
-
-def _cross_modal(text, seed, shots):
-    return CrossModalClassifier(text, solver="adamw", random_state=seed)
-
-
-def _tip_adapter_f(text, seed, shots):
-    return TipAdapterClassifier(text, fine_tune=True, random_state=seed)
-
-
-def _lp_plus_plus_mm(text, seed, shots):
-    return LPPlusPlusClassifier(text, solver="mm")
-
-
-def _clip_adapter(text, seed, shots):
-    return CLIPAdapterClassifier(text, random_state=seed)
-
-
-def _random_lp(text, seed, shots):
-    return LinearProbeClassifier(text, init="random", random_state=seed)
-
-
-def _zslp_sals(text, seed, shots):
-    return SampleAdaptiveScaling(_zslp(text, seed, shots), text)
-
-
-def _zslp_temperature(text, seed, shots):
-    return CalibratedClassifierCV(
-        _zslp(text, seed, shots), method="temperature", cv=min(5, shots), ensemble=False
-    )
-
-
-def _range(method):
-    return lambda text, seed, shots: ZeroShotRangeClassifier(text, method=method, random_state=seed)
-
-
-def _laplace_probe(solver):
-    return lambda text, seed, shots: LaplaceProbeClassifier(text, solver=solver, random_state=seed)
-
-
-def _ensemble(make):
-    return lambda text, seed, shots: DeepEnsembleClassifier(
-        make(text, None, shots), random_state=seed
-    )
-
-
-def _logistic_regression(C):
-    return lambda text, seed, shots: LogisticRegression(C=C, max_iter=1000)
-
-
-def _logistic_regression_cv(text, seed, shots):
-    return LogisticRegressionCV(
-        scoring="neg_log_loss",
-        cv=min(5, shots),
-        l1_ratios=(0.0,),
-        use_legacy_attributes=False,
-        max_iter=1000,
-    )
-
-
-# name -> (what the tables call it, unfitted estimator from (prototypes, seed, shots))
-METHODS = {
-    "default": ("BayesAdapter, default", _default()),
-    "zero_shot": ("zero-shot", lambda text, seed, shots: ZeroShotClassifier(text)),
-    "zs_lp": ("ZS-LP", _zslp),
-    "paper": ("BayesAdapter, paper recipe", _paper),
-    "clap": ("CLAP", lambda text, seed, shots: CLAPClassifier(text)),
-    "clap_recipe": ("CLAP, recipe", _clap),
-    "task_res": ("TaskRes", lambda text, seed, shots: TaskResClassifier(text)),
-    "task_res_recipe": ("TaskRes, recipe", _task_res),
-    "cross_modal": ("cross-modal", lambda text, seed, shots: CrossModalClassifier(text)),
-    "cross_modal_recipe": ("cross-modal, recipe", _cross_modal),
-    "tip_adapter": ("Tip-Adapter", lambda text, seed, shots: TipAdapterClassifier(text)),
-    "tip_adapter_f": ("Tip-Adapter-F", _tip_adapter_f),
-    "gaussian_da": ("GDA", lambda text, seed, shots: GaussianDAClassifier(text)),
-    "proker": ("ProKeR", lambda text, seed, shots: ProKeRClassifier(text)),
-    "lp_plus_plus": ("LP++, optimum", lambda text, seed, shots: LPPlusPlusClassifier(text)),
-    "lp_plus_plus_mm": ("LP++, published descent", _lp_plus_plus_mm),
-    "clip_adapter": ("CLIP-Adapter", _clip_adapter),
-    "random_lp": ("linear probe, random start", _random_lp),
-    "zs_lp_sals": ("ZS-LP, SaLS", _zslp_sals),
-    "zs_lp_temperature": ("ZS-LP, temperature by cross-validation", _zslp_temperature),
-    "zs_norm": ("ZS-Norm", _range("norm")),
-    "zs_penalty": ("zero-shot range penalty", _range("penalty")),
-    "laplace_kronecker": ("last-layer Laplace, Kronecker", _laplace_probe("lbfgs")),
-    "laplace_kronecker_zs_lp": ("ZS-LP, Laplace, Kronecker", _laplace_probe("sgd")),
-    "ensemble_zs_lp": ("ZS-LP, ensemble of 5", _ensemble(_zslp)),
-    "ensemble_random_lp": ("random start, ensemble of 5", _ensemble(_random_lp)),
-    "isotropic": ("default, isotropic prior", _default(prior_shape="isotropic")),
-    "temperature_1": ("default, temperature 1", _default(temperature=1.0)),
-    "precision_30": ("default, precision 30", _default(prior_precision=30.0)),
-    "precision_100": ("default, precision 100", _default(prior_precision=100.0)),
-    "precision_300": ("default, precision 300", _default(prior_precision=300.0)),
-    "laplace": ("default, Laplace posterior", _default(posterior="laplace")),
-    "no_text": ("default, no prototypes", lambda text, seed, shots: BayesAdapterClassifier()),
-    "lr_C100": ("LogisticRegression, C=100", _logistic_regression(100)),
-    "lr_C10000": ("LogisticRegression, C=10000", _logistic_regression(10000)),
-    "lr_cv": ("LogisticRegressionCV", _logistic_regression_cv),
+# Cross-validated in as many folds as there are images per class: they need two.
+CROSS_VALIDATED = resolve_methods(
+    [
+        {
+            "name": "zs-lp-temperature",
+            "estimator": "CalibratedClassifierCV",
+            "parameters": {"estimator": "zs-lp", "method": "temperature", "ensemble": False},
+            "label": "ZS-LP, temperature by cross-validation",
+        },
+        {
+            "name": "logistic-regression-cv",
+            "estimator": "LogisticRegressionCV",
+            "parameters": {
+                "scoring": "neg_log_loss",
+                "l1_ratios": (0.0,),
+                "use_legacy_attributes": False,
+                "max_iter": 1000,
+            },
+            "label": "LogisticRegressionCV",
+        },
+    ]
+)
+LESS_REGULARISED = {
+    "name": "logistic-regression-10000",
+    "base": "logistic-regression",
+    "parameters": {"C": 10000.0},
+    "label": "LogisticRegression, C=10000",
 }
-# Cross-validation needs two images of every class.
-LEAST_SHOTS = {"lr_cv": 2, "zs_lp_temperature": 2}
+OF_DEFAULT = ("isotropic", "temperature-1", "precision-30", "precision-100", "precision-300")
+METHODS = {
+    method.name: method
+    for method in (
+        *(known for known in benchmark.METHODS.values() if known.name != "linear-probe"),
+        *resolve_methods([LESS_REGULARISED]),
+        *CROSS_VALIDATED,
+        *(PLAIN[f"bayes-{name}"] for name in (*OF_DEFAULT, "no-text")),
+        LAPLACE,
+    )
+}
+LEAST_SHOTS = {method.name: 2 for method in CROSS_VALIDATED}
 # The table next to LogisticRegressionCV, on the cells that it can do.
-NEXT_TO_CV = ("default", "no_text", "lr_cv", "lr_C100")
+NEXT_TO_CV = ("bayes", "bayes-no-text", "logistic-regression-cv", "logistic-regression")
 # Trained by 300 epochs of stochastic gradients; they run last.
-SLOW = ("zs_lp", "paper", "clip_adapter", "clap_recipe", "task_res_recipe", "cross_modal_recipe")
-SLOW += ("random_lp", "zs_lp_sals", "zs_lp_temperature", "zs_norm", "zs_penalty")
-SLOW += ("laplace_kronecker_zs_lp", "ensemble_zs_lp", "ensemble_random_lp")
+SLOW = ("zs-lp", "bayes-paper", "clip-adapter", "clap", "task-res", "cross-modal", "random-lp")
+SLOW += ("zs-lp-sals", "zs-lp-temperature", "zs-norm", "zs-penalty")
+SLOW += ("zs-lp-laplace", "zs-lp-ensemble", "random-lp-ensemble")
 # Measured on the fit of another method: the recipe without its posterior spread.
-AT_THE_MEAN = "paper_at_mean"
-LABELS = {
-    **{name: METHODS[name][0] for name in ("default", "zero_shot", *SLOW)},
-    AT_THE_MEAN: "paper recipe, at the posterior mean",
-    **{name: label for name, (label, _) in METHODS.items()},
+AT_THE_MEAN = "bayes-paper-at-mean"
+LABELS = {name: method.label for name, method in METHODS.items()} | {
+    AT_THE_MEAN: f"{METHODS['bayes-paper'].label}, at the posterior mean",
+    **{name: f"default, {PLAIN[name].label}" for name in PLAIN if name in METHODS},
+    LAPLACE.name: f"default, {LAPLACE.label}",
+    "bayes": METHODS["bayes"].label,
 }
 
 KEY = ("dataset", "support_split", "shots", "seed", "method")
@@ -221,7 +123,9 @@ def run_one(cell, seed, method):
     """Rows of the CSV for one fit."""
     data = load(cell.dataset)
     X, y = support(cell, seed)
-    estimator = METHODS[method][1](data["text_features"], seed, cell.shots)
+    estimator = METHODS[method].make(data, seed)
+    if method in LEAST_SHOTS:
+        estimator.set_params(cv=min(5, cell.shots))
     with warnings.catch_warnings():
         # Large C on a few separable rows: the optimum is far away.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -233,15 +137,15 @@ def run_one(cell, seed, method):
         seconds = time.process_time() - start
     key = (cell.dataset, cell.split, cell.shots, seed)
     rows = [_row(key, method, estimator, data, seconds)]
-    if method == "paper":
+    if method == "bayes-paper":
         estimator.posterior_std_ = np.zeros_like(estimator.posterior_std_)
         rows.append(_row(key, AT_THE_MEAN, estimator, data, seconds))
     return rows
 
 
 def _row(key, method, estimator, data, seconds):
-    proba = estimator.predict_proba(data["test_features"])
-    values = measure(data["test_labels"], proba, estimator.classes_)
+    proba = estimator.predict_proba(data.features["test"])
+    values = measure(data.labels["test"], proba, estimator.classes_)
     values["fit_cpu_seconds"] = seconds
     for name in ("prior_precision", "temperature"):
         fitted = getattr(estimator, f"{name}_", None)
@@ -324,10 +228,9 @@ def cell_rows(means, best, chosen):
         )
 
 
-# Methods of the literature's tables, by their recipes where the default is another solver.
-LITERATURE = ("zero_shot", "random_lp", "zs_lp", "tip_adapter", "tip_adapter_f", "clip_adapter")
-LITERATURE += ("task_res_recipe", "cross_modal_recipe", "clap_recipe", "lp_plus_plus_mm")
-LITERATURE += ("gaussian_da", "proker", "paper", "default")
+# Methods of the literature's tables.
+LITERATURE = ("zero-shot", "random-lp", "zs-lp", "tip-adapter", "tip-adapter-f", "clip-adapter")
+LITERATURE += ("task-res", "cross-modal", "clap", "lp++", "gda", "proker", "bayes-paper", "bayes")
 
 
 def shots_rows(means, shots, quantity):
@@ -356,9 +259,9 @@ def report(rows, shots, write):
         table = list(mean_rows(summaries))
         print(f"\n{title}\n{plain_table(MEAN_HEADER, table)}")
         parts.append(list_table(title, MEAN_HEADER, table))
-        if "default" in summaries:
-            of_default[single] = summaries["default"]
-        several = [cell for cell in chosen if cell[2] >= LEAST_SHOTS["lr_cv"]]
+        if "bayes" in summaries:
+            of_default[single] = summaries["bayes"]
+        several = [cell for cell in chosen if cell[2] >= min(LEAST_SHOTS.values())]
         if all(cell in means.get(m, {}) for m in NEXT_TO_CV for cell in several):
             title = f"Next to LogisticRegressionCV: {len(several)} {kind} cells of 2 or more shots"
             summaries = {m: summarise(means[m], several, best) for m in NEXT_TO_CV}
@@ -376,12 +279,12 @@ def report(rows, shots, write):
     print(f"\n{plain_table(header, bars)}")
     parts.append(list_table("The default against its goals and floors", header, bars))
     every = [(c.dataset, c.split, c.shots) for c in cells(shots)]
-    if all(cell in means.get("default", {}) for cell in every):
+    if all(cell in means.get("bayes", {}) for cell in every):
         header = (
             *("data set", "support", "shots", "NLL", "best recipe", "ratio", "ECE %"),
             *("accuracy %", "precision", "temperature"),
         )
-        table = list(cell_rows(means["default"], best, every))
+        table = list(cell_rows(means["bayes"], best, every))
         parts.append(list_table("The default, cell by cell", header, table))
     if missing:
         parts.append(f"Not complete: {', '.join(LABELS[m] for m in LABELS if m in missing)}.\n")
@@ -417,7 +320,9 @@ def run(arguments, folder, shots, draws):
     results = ResultFile(folder / "feature_sets.csv", KEY, METRICS)
     rows = results.read()
     if arguments.refresh:
-        stale = {*arguments.methods, *((AT_THE_MEAN,) if "paper" in arguments.methods else ())}
+        stale = set(arguments.methods)
+        if "bayes-paper" in stale:
+            stale.add(AT_THE_MEAN)
         rows = {key: row for key, row in rows.items() if row["method"] not in stale}
     results.replace(rows.values())
     methods = sorted(arguments.methods, key=lambda method: method in SLOW)

@@ -23,12 +23,14 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+from default_variants import LAPLACE
 from real_features import SINGLE_VIEW, draw_support, load
 from result_files import RESULTS, environment, list_table, plain_table, write_json, write_table
 from sklearn.metrics import roc_auc_score
+from sklearn.utils import Bunch
 
-from skclip import BayesAdapterClassifier, Prototypes, ZeroShotClassifier, ood_score
-from skclip.benchmark import ResultFile
+from skclip import Prototypes, ood_score
+from skclip.benchmark import METHODS, ResultFile
 
 SHOTS = (1, 4, 16)
 DRAWS = 5
@@ -37,9 +39,9 @@ FAR = {"pets25": "caltech69", "caltech69": "pets25"}
 TASKS = (*(("near", name) for name in SINGLE_VIEW), *(("far", name) for name in FAR))
 KINDS = ("msp", "entropy", "energy", "mutual_information", "prototype_distance")
 CLASSIFIERS = {
-    "zero-shot": lambda text: ZeroShotClassifier(text),
-    "adapted": lambda text: BayesAdapterClassifier(text),
-    "adapted, laplace": lambda text: BayesAdapterClassifier(text, posterior="laplace"),
+    "zero-shot": METHODS["zero-shot"],
+    "adapted": METHODS["bayes"],
+    "adapted, laplace": LAPLACE,
 }
 # Scores that are not those of the row above: text prototypes are the same for all, a
 # Laplace posterior changes what is averaged over draws.
@@ -55,25 +57,26 @@ VALUES = ("auroc",)
 def task_arrays(outliers, dataset, shots, draw):
     """(X, y, text) of the support, and rows of known classes and outliers of the test split."""
     data, split = load(dataset), SINGLE_VIEW[dataset][1]
-    y, y_test = data[f"{split}_labels"], data["test_labels"]
+    y, y_test = data.labels[split], data.labels["test"]
     rows = draw_support(y, shots, draw)
-    codes = np.arange(len(data["text_features"]))
+    codes = data.prototypes.labels
     if outliers == "far":
-        known, strange = codes, load(FAR[dataset])["test_features"]
+        known, strange = codes, load(FAR[dataset]).features["test"]
     else:
         hidden = np.random.default_rng(draw).permutation(codes)[: len(codes) // 3]
         known = np.setdiff1d(codes, hidden)
-        strange = data["test_features"][np.isin(y_test, hidden)]
+        strange = data.features["test"][np.isin(y_test, hidden)]
         rows = rows[np.isin(y[rows], known)]
-    text = Prototypes(data["text_features"][known], known)
-    inside = data["test_features"][np.isin(y_test, known)]
-    return data[f"{split}_features"][rows], y[rows], text, inside, strange
+    text = Prototypes(data.prototypes.vectors[known], known)
+    inside = data.features["test"][np.isin(y_test, known)]
+    return data.features[split][rows], y[rows], text, inside, strange
 
 
 def run_one(outliers, dataset, shots, draw):
     """Rows of the CSV for one support."""
     X, y, text, inside, strange = task_arrays(outliers, dataset, shots, draw)
-    fitted = {name: make(text).fit(X, y) for name, make in CLASSIFIERS.items()}
+    task = Bunch(prototypes=text)
+    fitted = {name: method.make(task, draw).fit(X, y) for name, method in CLASSIFIERS.items()}
     is_outlier = np.repeat([0, 1], [len(inside), len(strange)])
     both = np.concatenate([inside, strange])
     return [

@@ -10,10 +10,11 @@ import math
 import os
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
+
+from skclip.benchmark import load_feature_dataset
 
 SHOTS = (1, 2, 4, 8, 16)
 
@@ -66,14 +67,8 @@ def folder():
     return Path(name)
 
 
-@cache
 def load(dataset):
-    """Arrays of a data set in float64, by name; `text_features` are the prototypes."""
-    with np.load(folder() / SINGLE_VIEW[dataset][0]) as arrays:
-        return {
-            name: arrays[name].astype(float) if name.endswith("features") else arrays[name]
-            for name in arrays.files
-        }
+    return load_feature_dataset(folder() / SINGLE_VIEW[dataset][0])
 
 
 def draw_support(y, shots, seed):
@@ -87,9 +82,9 @@ def draw_support(y, shots, seed):
 def support(cell, seed):
     """Features and labels of a draw."""
     data = load(cell.dataset)
-    y = data[f"{cell.split}_labels"]
+    y = data.labels[cell.split]
     rows = draw_support(y, cell.shots, seed)
-    return data[f"{cell.split}_features"][rows], y[rows]
+    return data.features[cell.split][rows], y[rows]
 
 
 def reference_nll():

@@ -44,7 +44,7 @@ SCORERS = (
 def real_task(cell, draw):
     data = load(cell.dataset)
     X, y = support(cell, draw)
-    return X, y, data["text_features"], data["test_features"], data["test_labels"]
+    return X, y, data.prototypes, data.features["test"], data.labels["test"]
 
 
 def synthetic_task(shots, draw):

@@ -92,8 +92,8 @@ def rows_of(way, n, seed):
 def run_one(dataset, shots, repetitions):
     """Rows of the CSV for one support."""
     data, cell = load(dataset), Cell(dataset, SINGLE_VIEW[dataset][1], shots)
-    classifier = BayesAdapterClassifier(data["text_features"]).fit(*support(cell, seed=0))
-    proba, y = classifier.predict_proba(data["test_features"]), data["test_labels"]
+    classifier = BayesAdapterClassifier(data.prototypes).fit(*support(cell, seed=0))
+    proba, y = classifier.predict_proba(data.features["test"]), data.labels["test"]
     frozen = Probabilities(classifier)
     confidence, wrong = proba.max(axis=1), classifier.classes_[proba.argmax(axis=1)] != y
     rows = []

@@ -28,6 +28,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+from default_variants import AVERAGES, PLAIN
 from real_features import SHOTS, Cell, cells, draw_support, load
 from result_files import (
     RESULTS,
@@ -42,34 +43,10 @@ from result_files import (
 from sklearn.metrics import log_loss
 from sklearn.utils import Bunch
 
-from skclip import BayesAdapterClassifier
 from skclip.benchmark import ResultFile
 from skclip.datasets import make_clip_features
 
-VARIANTS = {
-    "default": {},
-    "isotropic prior": {"prior_shape": "isotropic"},
-    "precision 30": {"prior_precision": 30.0},
-    "precision 100": {"prior_precision": 100.0},
-    "precision 300": {"prior_precision": 300.0},
-    "temperature 1": {"temperature": 1.0},
-    "temperature 1 / 1.2": {"temperature": 1 / 1.2},
-    "no prior (precision 0.01)": {"prior_precision": 0.01},
-    "no prototypes": {"prototypes": None},
-}
-PLAIN_VARIANTS = list(VARIANTS)
-# Averages over a posterior: they take up to minutes, so on single views of few images only.
-VARIANTS |= {
-    f"{posterior}, {covariance}, {name}": {
-        "posterior": posterior,
-        "covariance": covariance,
-        "posterior_temperature": temperature,
-    }
-    for posterior, covariance in product(
-        ("laplace", "variational"), ("full", "diagonal", "isotropic")
-    )
-    for name, temperature in (("tempered", "auto"), ("untempered", 1.0))
-}
+VARIANTS = PLAIN | AVERAGES
 FEW_SHOTS = (1, 4)
 
 TEXTS = {
@@ -104,14 +81,14 @@ class Pool:
 
     def draw(self, seed):
         data, split = load(self.cell.dataset), self.cell.split
-        X, y = data[f"{split}_features"], data[f"{split}_labels"]
+        X, y = data.features[split], data.labels[split]
         rows = draw_support(y, self.cell.shots, seed)
         if self.cell.single_view:
             rest = np.setdiff1d(np.arange(len(y)), rows)
             X_dev, y_dev = X[rest], y[rest]
         else:
-            X_dev, y_dev = data["val_features"], data["val_labels"]
-        prototypes = TEXTS[self.text](data["text_features"])
+            X_dev, y_dev = data.features["val"], data.labels["val"]
+        prototypes = TEXTS[self.text](data.prototypes.vectors)
         prototypes /= np.linalg.norm(prototypes, axis=1, keepdims=True)
         return Bunch(X=X[rows], y=y[rows], X_dev=X_dev, y_dev=y_dev, prototypes=prototypes)
 
@@ -156,8 +133,7 @@ SYNTHETIC = (
 def run_one(description, seed, variant):
     """The row of one fit."""
     task = description.draw(seed)
-    parameters = {"prototypes": task.prototypes} | VARIANTS[variant]
-    classifier = BayesAdapterClassifier(**parameters).fit(task.X, task.y)
+    classifier = VARIANTS[variant].make(task, seed).fit(task.X, task.y)
     values = measure(task.y_dev, classifier.predict_proba(task.X_dev), classifier.classes_)
     values["prior_precision"] = float(classifier.prior_precision_[0])
     values["temperature"] = classifier.temperature_
@@ -203,16 +179,17 @@ def ablation_rows(means, chosen, variants):
         by_task = means.get(variant, {})
         if not all(task in by_task for task in chosen):
             continue
-        ratios = [by_task[task]["nll"] / means["default"][task]["nll"] for task in chosen]
+        ratios = [by_task[task]["nll"] / means["bayes"][task]["nll"] for task in chosen]
         average = {name: np.mean([by_task[task][name] for task in chosen]) for name in METRICS}
         yield (
-            *(variant, f"{geometric_mean(ratios):.3f}", f"{min(ratios):.3f}", f"{max(ratios):.3f}"),
+            VARIANTS[variant].label,
+            *(f"{mean(ratios):.3f}" for mean in (geometric_mean, min, max)),
             *(f"{average['ece10']:.2f}", f"{average['aurc_x1000']:.2f}", f"{average['acc']:.2f}"),
         )
 
 
 SYNTHETIC_HEADER = (
-    *("task", "shots", "truth", *PLAIN_VARIANTS),
+    *("task", "shots", "truth", *(method.label for method in PLAIN.values())),
     *("ECE % of default", "its precision", "its temperature"),
 )
 
@@ -220,8 +197,8 @@ SYNTHETIC_HEADER = (
 def synthetic_rows(means, chosen):
     """NLL of the truth and of every variant on every synthetic task."""
     for task in chosen:
-        default = means["default"][task]
-        done = (means.get(variant, {}).get(task) for variant in PLAIN_VARIANTS)
+        default = means["bayes"][task]
+        done = (means.get(variant, {}).get(task) for variant in PLAIN)
         yield (
             *(*task[1:], f"{default['truth']:.3f}"),
             *("" if values is None else f"{values['nll']:.3f}" for values in done),
@@ -235,7 +212,7 @@ def report(rows, write):
     means = task_means(rows)
     parts = []
     for kind in KINDS:
-        chosen = sorted(task for task in means.get("default", {}) if task[0] == kind)
+        chosen = sorted(task for task in means.get("bayes", {}) if task[0] == kind)
         if not chosen:
             continue
         if kind == "synthetic":
@@ -245,15 +222,13 @@ def report(rows, write):
             table = list(synthetic_rows(means, chosen))
         else:
             title, header = f"Support pools, {len(chosen)} cells: {kind}", ABLATION_HEADER
-            table = list(ablation_rows(means, chosen, PLAIN_VARIANTS))
+            table = list(ablation_rows(means, chosen, PLAIN))
         print(f"\n{title}\n{plain_table(header, table)}")
         parts.append(list_table(title, header, table))
-    averaged = next(name for name in VARIANTS if name not in PLAIN_VARIANTS)
-    chosen = sorted(means.get(averaged, {}))
+    chosen = sorted(means.get(next(iter(AVERAGES)), {}))
     if chosen:
         title = f"Averages over a posterior, {len(chosen)} cells: single views"
-        names = ["default", *(name for name in VARIANTS if name not in PLAIN_VARIANTS)]
-        table = list(ablation_rows(means, chosen, names))
+        table = list(ablation_rows(means, chosen, ["bayes", *AVERAGES]))
         print(f"\n{title}\n{plain_table(ABLATION_HEADER, table)}")
         parts.append(list_table(title, ABLATION_HEADER, table))
     if write:
@@ -301,7 +276,7 @@ def run(arguments, folder, shots):
         task
         for task in product([*pools, *synthetic], seeds, arguments.variants)
         if (*map(str, (*task[0].key, *task[1:])),) not in rows
-        and (task[2] in PLAIN_VARIANTS or averages_posterior(task[0]))
+        and (task[2] in PLAIN or averages_posterior(task[0]))
     ]
     if tasks:
         path = results.path.with_suffix(".json")

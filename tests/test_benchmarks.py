@@ -42,15 +42,15 @@ def test_views_prints_gains_with_their_errors():
 
 @pytest.mark.feature_sets
 def test_feature_sets_prints_the_bars(feature_sets):
-    printed = run("feature_sets.py", "--methods", "default", "zero_shot")
+    printed = run("feature_sets.py", "--methods", "bayes", "zero-shot")
     assert "single view: NLL / best recipe, geometric mean" in printed
 
 
-@pytest.mark.parametrize("variant", ["default", "laplace, full, tempered"])
+@pytest.mark.parametrize("variant", ["bayes-isotropic", "bayes-laplace-full-tempered"])
 def test_tune_default_compares_variants(variant, monkeypatch):
     """Without real features the synthetic tasks run, for variants without a posterior."""
     monkeypatch.delenv("SKCLIP_FEATURE_SETS", raising=False)
-    printed = run("tune_default.py", "--variants", "default", variant)
+    printed = run("tune_default.py", "--variants", "bayes", variant)
     assert "30 classes, good" in printed
 
 

@@ -1,19 +1,23 @@
 """Methods and calibrators by name, as a configuration file writes them."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
+from sklearn.base import ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.model_selection import KFold
 
 from skclip import adapters
+from skclip.benchmark.episodes import Support
+from skclip.benchmark.feature_data import FeatureDataset
 from skclip.utils.messages import listing
 
-__all__ = ["CALIBRATORS", "METHODS", "Method", "calibrate", "resolve_methods"]
+__all__ = ["CALIBRATORS", "METHODS", "Method", "calibrate", "estimator_class", "resolve_methods"]
 
 
 @dataclass(frozen=True)
@@ -25,9 +29,11 @@ class Method:
     name : str
         In configuration files and results.
     estimator : str
-        Class of skclip, or "LogisticRegression".
+        Class of skclip, or LogisticRegression, LogisticRegressionCV or CalibratedClassifierCV of
+        scikit-learn.
     parameters : mapping
-        Of its constructor. ``prototype_norm="raw"`` is the norm of the raw text embeddings.
+        Of its constructor. ``prototype_norm="raw"`` is the norm of the raw text embeddings,
+        ``estimator="name"`` another method of METHODS.
     recipe : str, default=None
         A recipe of the class instead of its constructor.
     label : str
@@ -36,11 +42,11 @@ class Method:
 
     name: str
     estimator: str
-    parameters: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     recipe: str | None = None
     label: str = ""
 
-    def make(self, data, seed):
+    def make(self, data: FeatureDataset, seed: int) -> ClassifierMixin:
         """The unfitted estimator for a data set.
 
         Parameters
@@ -52,49 +58,74 @@ class Method:
         -------
         classifier
         """
-        cls = _class(self.estimator)
+        cls = estimator_class(self.estimator)
         parameters = dict(self.parameters)
         if parameters.get("prototype_norm") == "raw":
             parameters["prototype_norm"] = data.text_norm
+        if "estimator" in parameters:
+            parameters["estimator"] = METHODS[parameters["estimator"]].make(data, seed)
         accepted = inspect.signature(cls).parameters
         if "random_state" in accepted:
             parameters.setdefault("random_state", seed)
-        if "prototypes" not in accepted:
-            return cls(**parameters)
         if self.recipe is not None:
-            text = data.prototypes.vectors
-            return cls.from_recipe(self.recipe, text, **parameters)
-        parameters.setdefault("prototypes", data.prototypes)
+            return cls.from_recipe(self.recipe, data.prototypes.vectors, **parameters)
+        if "prototypes" in accepted:
+            parameters.setdefault("prototypes", data.prototypes)
         return cls(**parameters)
 
 
-def _class(name):
-    if name == "LogisticRegression":
-        return LogisticRegression
-    cls = getattr(adapters, name, None)
-    if cls is None or not name.endswith("Classifier"):
-        known = [c for c in adapters.__all__ if c.endswith("Classifier")]
+_SCIKIT_LEARN = {
+    cls.__name__: cls for cls in (LogisticRegression, LogisticRegressionCV, CalibratedClassifierCV)
+}
+
+
+def estimator_class(name: str) -> Any:
+    """The class of a method, by its name."""
+    if name in _SCIKIT_LEARN:
+        return _SCIKIT_LEARN[name]
+    if name not in adapters.__all__:
         raise ValueError(
-            f"estimator must be LogisticRegression or a classifier of skclip; got {name!r}. They "
-            f"are {', '.join(known)}."
+            f"estimator must be one of {', '.join(_SCIKIT_LEARN)} or a classifier of skclip; got "
+            f"{name!r}. They are {', '.join(adapters.__all__)}."
         )
-    return cls
+    return getattr(adapters, name)
 
 
 _RAW = {"prototype_norm": "raw"}
+# A bare name is the published recipe; "-optimum" is the same objective solved to its optimum.
 _METHODS = (
     Method("zero-shot", "ZeroShotClassifier", label="Zero-shot"),
     Method("linear-probe", "LinearProbeClassifier", label="Linear probe"),
     Method("random-lp", "LinearProbeClassifier", {"init": "random"}, label="Linear probe, random"),
+    Method(
+        "random-lp-ensemble",
+        "DeepEnsembleClassifier",
+        {"estimator": "random-lp"},
+        label="Linear probe, random, ensemble of 5",
+    ),
     Method("zs-lp", "LinearProbeClassifier", {"init": "prototypes", **_RAW}, label="ZS-LP"),
+    Method(
+        "zs-lp-ensemble",
+        "DeepEnsembleClassifier",
+        {"estimator": "zs-lp"},
+        label="ZS-LP, ensemble of 5",
+    ),
+    Method("zs-lp-sals", "SampleAdaptiveScaling", {"estimator": "zs-lp"}, label="ZS-LP, SaLS"),
+    Method("zs-lp-laplace", "LaplaceProbeClassifier", {"solver": "sgd"}, label="ZS-LP, Laplace"),
+    Method("laplace-probe", "LaplaceProbeClassifier", label="Last-layer Laplace"),
+    Method("zs-norm", "ZeroShotRangeClassifier", {"method": "norm"}, label="ZS-Norm"),
+    Method("zs-penalty", "ZeroShotRangeClassifier", label="Zero-shot range penalty"),
     Method("clap", "CLAPClassifier", {"solver": "sgd", **_RAW}, label="CLAP"),
-    Method("clap-optimum", "CLAPClassifier", label="CLAP, to the optimum"),
-    Method("task-res", "TaskResClassifier", label="TaskRes"),
+    Method("clap-optimum", "CLAPClassifier", label="CLAP (optimum)"),
+    Method("task-res", "TaskResClassifier", {"solver": "adam", **_RAW}, label="TaskRes"),
+    Method("task-res-optimum", "TaskResClassifier", label="TaskRes (optimum)"),
     Method("clip-adapter", "CLIPAdapterClassifier", label="CLIP-Adapter"),
     Method("tip-adapter", "TipAdapterClassifier", label="Tip-Adapter"),
     Method("tip-adapter-f", "TipAdapterClassifier", {"fine_tune": True}, label="Tip-Adapter-F"),
-    Method("cross-modal", "CrossModalClassifier", label="Cross-modal"),
-    Method("lp++", "LPPlusPlusClassifier", label="LP++"),
+    Method("cross-modal", "CrossModalClassifier", {"solver": "adamw"}, label="Cross-modal"),
+    Method("cross-modal-optimum", "CrossModalClassifier", label="Cross-modal (optimum)"),
+    Method("lp++", "LPPlusPlusClassifier", {"solver": "mm"}, label="LP++"),
+    Method("lp++-optimum", "LPPlusPlusClassifier", label="LP++ (optimum)"),
     Method("gda", "GaussianDAClassifier", label="GDA"),
     Method("proker", "ProKeRClassifier", label="ProKeR"),
     Method("bayes-paper", "BayesAdapterClassifier", recipe="paper", label="BayesAdapter, paper"),
@@ -112,7 +143,7 @@ METHODS = MappingProxyType({method.name: method for method in _METHODS})
 CALIBRATORS = ("none", "temperature")
 
 
-def resolve_methods(given):
+def resolve_methods(given: Iterable[Method | str | Mapping[str, Any]]) -> list[Method]:
     """Methods from names, Method objects and tables with the fields of one.
 
     A table gives "name" and either a known name as "base", whose parameters it changes, or
@@ -126,7 +157,7 @@ def resolve_methods(given):
     return methods
 
 
-def _resolve(entry):
+def _resolve(entry: Method | str | Mapping[str, Any]) -> Method:
     if isinstance(entry, Method):
         return entry
     if isinstance(entry, str):
@@ -149,11 +180,11 @@ def _resolve(entry):
         recipe=table.get("recipe", base.recipe if base else None),
         label=table.get("label", table["name"]),
     )
-    _class(method.estimator)
+    estimator_class(method.estimator)
     return method
 
 
-def calibrate(name, classifier, support):
+def calibrate(name: str, classifier: ClassifierMixin, support: Support) -> ClassifierMixin:
     """The fitted classifier, calibrated on the validation rows of its support."""
     if name == "none":
         return classifier

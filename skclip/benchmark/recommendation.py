@@ -1,10 +1,11 @@
 """Which method, how many shots: the short answer that results give."""
 
+import inspect
 from dataclasses import dataclass
 
 import numpy as np
 
-from skclip.benchmark.method_registry import METHODS
+from skclip.benchmark.method_registry import METHODS, estimator_class
 from skclip.benchmark.study import Interval, Study, interval, label_of
 from skclip.prompts import RAW_TEXT_NORM
 
@@ -190,22 +191,12 @@ def _code(method, backbone, model, pretrained, templates):
     known = METHODS.get(name)
     if known is None:
         return f"# {name} is a method of your own: build it as the study does."
-    if known.estimator == "LogisticRegression":
-        first = "LogisticRegression(" + _arguments(known.parameters) + ")"
-    else:
-        prototypes = "prototypes"
-        if pretrained is None and _is_named(backbone):
-            model, _, pretrained = backbone.rpartition(" ")
-        if pretrained is not None:
-            prototypes = f"ClassPrompts(clip{f', templates={templates!r}' if templates else ''})"
-        given = _arguments(
-            {k: RAW_TEXT_NORM if v == "raw" else v for k, v in known.parameters.items()}
-        )
-        if known.recipe is not None:
-            first = f'{known.estimator}.from_recipe("{known.recipe}", {prototypes}'
-        else:
-            first = f"{known.estimator}({prototypes}"
-        first += (f", {given}" if given else "") + ")"
+    if pretrained is None and _is_named(backbone):
+        model, _, pretrained = backbone.rpartition(" ")
+    prototypes = "prototypes"
+    if pretrained is not None:
+        prototypes = f"ClassPrompts(clip{f', templates={templates!r}' if templates else ''})"
+    first = _expression(known, prototypes)
     if pretrained is None:
         lines = [f"classifier = {first}", "classifier.fit(X, y)"]
         lines.append("probabilities = classifier.predict_proba(X_new)")
@@ -220,8 +211,20 @@ def _code(method, backbone, model, pretrained, templates):
     )
 
 
-def _arguments(parameters):
-    return ", ".join(f"{name}={value!r}" for name, value in parameters.items())
+def _expression(method, prototypes):
+    """What builds a method, with `prototypes` as the expression of its text prototypes."""
+    given = dict(method.parameters)
+    arguments = []
+    if "estimator" in given:
+        arguments.append(_expression(METHODS[given.pop("estimator")], prototypes))
+    if "prototypes" in inspect.signature(estimator_class(method.estimator)).parameters:
+        arguments.append(prototypes)
+    if given.get("prototype_norm") == "raw":
+        given["prototype_norm"] = RAW_TEXT_NORM
+    arguments += [f"{name}={value!r}" for name, value in given.items()]
+    if method.recipe is not None:
+        return f'{method.estimator}.from_recipe("{method.recipe}", {", ".join(arguments)})'
+    return f"{method.estimator}({', '.join(arguments)})"
 
 
 def _points(fraction):
