@@ -24,7 +24,6 @@ from real_features import SINGLE_VIEW, draw_support, load
 from result_files import (
     RESULTS,
     environment,
-    list_table,
     measure,
     plain_table,
     write_json,
@@ -33,6 +32,7 @@ from result_files import (
 
 from skclip import BayesAdapterClassifier
 from skclip.benchmark import ResultFile
+from skclip.benchmark.rendering import list_table
 
 WAYS = ("random", "random, balanced", "bald", "entropy", "margin")
 STARTS = 10

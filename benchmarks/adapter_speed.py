@@ -14,12 +14,13 @@ import warnings
 
 import numpy as np
 import torch
-from result_files import RESULTS, environment, list_table, plain_table, write_json, write_table
+from result_files import RESULTS, environment, plain_table, write_json, write_table
 from sklearn.exceptions import ConvergenceWarning
 from tqdm.auto import tqdm
 
 import skclip
 from skclip.benchmark import PeakMemory
+from skclip.benchmark.rendering import list_table
 from skclip.datasets import make_clip_features
 
 SIZE = (3136, 512, 196)

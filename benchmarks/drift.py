@@ -25,11 +25,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from real_features import SINGLE_VIEW, draw_support, load
-from result_files import RESULTS, environment, list_table, plain_table, write_json, write_table
+from result_files import RESULTS, environment, plain_table, write_json, write_table
 from sklearn.frozen import FrozenEstimator
 
 from skclip import BayesAdapterClassifier, ClassPrompts, CLIPFeaturizer, SelectiveClassifier
 from skclip.benchmark import ResultFile
+from skclip.benchmark.rendering import list_table
 from skclip.datasets import load_digits_images, tiny_clip
 from skclip.exceptions import DriftWarning, GuaranteeWarning
 from skclip.metrics import expected_calibration_error

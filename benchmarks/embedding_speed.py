@@ -34,7 +34,6 @@ from PIL import Image
 from result_files import (
     RESULTS,
     environment,
-    list_table,
     plain_table,
     write_json,
     write_table,
@@ -42,6 +41,7 @@ from result_files import (
 
 from skclip import CLIPFeaturizer, embed_files
 from skclip.backbones import get_backbone
+from skclip.benchmark.rendering import list_table
 from skclip.datasets import tiny_clip
 
 LARGE = {"model": "ViT-B-32", "allow_random_weights": True}

@@ -33,7 +33,6 @@ from result_files import (
     RESULTS,
     environment,
     geometric_mean,
-    list_table,
     measure,
     plain_table,
     write_json,
@@ -44,6 +43,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skclip import benchmark
 from skclip.benchmark import ResultFile
 from skclip.benchmark.method_registry import resolve_methods
+from skclip.benchmark.rendering import list_table
 
 # Cross-validated in as many folds as there are images per class: they need two.
 CROSS_VALIDATED = resolve_methods(

@@ -30,7 +30,6 @@ import torch
 from result_files import (
     RESULTS,
     environment,
-    list_table,
     measure,
     plain_table,
     write_json,
@@ -43,6 +42,7 @@ from tqdm.auto import tqdm
 
 from skclip import BayesAdapterClassifier
 from skclip.benchmark import PeakMemory
+from skclip.benchmark.rendering import list_table
 from skclip.datasets import make_clip_features
 
 # (rows, features, classes): 16 images of 25 and 196 classes, 4 and 16 of 1000.

@@ -9,9 +9,10 @@ The results go to ``docs/tables/interval_coverage.rst``.
 import argparse
 
 import numpy as np
-from result_files import list_table, plain_table, write_table
+from result_files import plain_table, write_table
 from tqdm.auto import tqdm
 
+from skclip.benchmark.rendering import list_table
 from skclip.metrics import (
     area_under_risk_coverage,
     bootstrap_interval,

@@ -12,9 +12,10 @@ import tracemalloc
 
 import numpy as np
 from netcal.metrics import ECE
-from result_files import RESULTS, environment, list_table, plain_table, write_json, write_table
+from result_files import RESULTS, environment, plain_table, write_json, write_table
 from sklearn.metrics import log_loss
 
+from skclip.benchmark.rendering import list_table
 from skclip.metrics import (
     area_under_generalized_risk_coverage,
     area_under_risk_coverage,

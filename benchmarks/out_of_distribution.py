@@ -25,12 +25,13 @@ from pathlib import Path
 import numpy as np
 from default_variants import LAPLACE
 from real_features import SINGLE_VIEW, draw_support, load
-from result_files import RESULTS, environment, list_table, plain_table, write_json, write_table
+from result_files import RESULTS, environment, plain_table, write_json, write_table
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import Bunch
 
 from skclip import Prototypes, ood_score
 from skclip.benchmark import METHODS, ResultFile
+from skclip.benchmark.rendering import list_table
 
 SHOTS = (1, 4, 16)
 DRAWS = 5

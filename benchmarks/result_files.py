@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 import skclip
 from skclip.benchmark import evaluation
@@ -36,15 +37,6 @@ def geometric_mean(values):
     return float(np.exp(np.mean(np.log(values))))
 
 
-def list_table(title, header, rows):
-    """A list-table; the first row is the header, every entry becomes text."""
-    lines = [f".. list-table:: {title}", "   :header-rows: 1", "   :widths: auto", ""]
-    for row in [header, *rows]:
-        marks = ["   * - ", *["     - "] * (len(row) - 1)]
-        lines += [f"{mark}{entry}".rstrip() for mark, entry in zip(marks, row, strict=True)]
-    return "\n".join([*lines, ""])
-
-
 def write_table(name, script, *parts):
     """Write docs/tables/NAME.rst from blocks of text, with the command that made it."""
     comment = f".. Written by benchmarks/{script}; do not edit.\n"
@@ -53,12 +45,7 @@ def write_table(name, script, *parts):
 
 def plain_table(header, rows):
     """The same table for a terminal."""
-    columns = [[str(entry) for entry in column] for column in zip(header, *rows, strict=True)]
-    widths = [max(map(len, column)) for column in columns]
-    return "\n".join(
-        "  ".join(entry.ljust(width) for entry, width in zip(row, widths, strict=True)).rstrip()
-        for row in zip(*columns, strict=True)
-    )
+    return pd.DataFrame(rows, columns=list(header)).astype(str).to_string(index=False)
 
 
 def environment(**extra):

@@ -13,11 +13,12 @@ import os
 
 import numpy as np
 from real_features import SINGLE_VIEW, Cell, load, support
-from result_files import geometric_mean, list_table, measure, plain_table, write_table
+from result_files import geometric_mean, measure, plain_table, write_table
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from tqdm.auto import tqdm
 
 from skclip import BayesAdapterClassifier
+from skclip.benchmark.rendering import list_table
 from skclip.datasets import make_clip_features
 from skclip.metrics import get_scorer
 

@@ -29,12 +29,13 @@ from pathlib import Path
 
 import numpy as np
 from real_features import SINGLE_VIEW, Cell, load, support
-from result_files import RESULTS, environment, list_table, plain_table, write_json, write_table
+from result_files import RESULTS, environment, plain_table, write_json, write_table
 from scipy.stats import binom
 from sklearn.frozen import FrozenEstimator
 
 from skclip import BayesAdapterClassifier, SelectiveClassifier
 from skclip.benchmark import ResultFile
+from skclip.benchmark.rendering import list_table
 from skclip.exceptions import GuaranteeWarning
 
 SHOTS = (1, 4, 16)

@@ -34,7 +34,6 @@ from result_files import (
     RESULTS,
     environment,
     geometric_mean,
-    list_table,
     measure,
     plain_table,
     write_json,
@@ -44,6 +43,7 @@ from sklearn.metrics import log_loss
 from sklearn.utils import Bunch
 
 from skclip.benchmark import ResultFile
+from skclip.benchmark.rendering import list_table
 from skclip.datasets import make_clip_features
 
 VARIANTS = PLAIN | AVERAGES

@@ -15,7 +15,6 @@ import numpy as np
 from result_files import (
     RESULTS,
     environment,
-    list_table,
     measure,
     plain_table,
     write_json,
@@ -23,6 +22,7 @@ from result_files import (
 )
 
 from skclip import BayesAdapterClassifier, ClassPrompts, CLIPFeaturizer
+from skclip.benchmark.rendering import list_table
 from skclip.datasets import load_digits_images, tiny_clip
 
 SHIFTS = (None, "rotated", "combined")

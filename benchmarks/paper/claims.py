@@ -23,13 +23,13 @@ from result_files import (  # noqa: E402
     RESULTS,
     ROOT,
     environment,
-    list_table,
     plain_table,
     write_json,
     write_table,
 )
 
 from skclip.benchmark import METHODS, Study, interval, read_config, report, run  # noqa: E402
+from skclip.benchmark.rendering import list_table  # noqa: E402
 
 PUBLISHED = HERE / "published.csv"
 BAYES = ("bayes-paper", "bayes")
@@ -53,18 +53,13 @@ def verdict(value, bound, holds_below):
 
 def correlations(study, without=("zero-shot",)):
     """Per draw: Spearman's correlation over methods of accuracy and -ECE, mean over cells."""
-    methods = [method for method in study.methods if method not in without]
-    by_seed = {}
-    for setting in study.settings:
-        for shots in study.shots:
-            values = {
-                metric: [study.by_seed(metric, m, setting, shots) for m in methods]
-                for metric in ("accuracy", "ece")
-            }
-            for seed in set.intersection(*(set(v) for m in values.values() for v in m)):
-                accuracy, ece = ([v[seed] for v in values[m]] for m in ("accuracy", "ece"))
-                by_seed.setdefault(seed, []).append(_spearman(accuracy, ece))
-    return np.array([np.nanmean(cells) for _, cells in sorted(by_seed.items())])
+    rows = study.rows_of(study.settings)
+    rows = rows[~rows["method"].isin(without)]
+    cells = rows.groupby(["seed", "setting", "shots"])
+    complete = cells["method"].transform("size") == rows["method"].nunique()
+    cells = rows[complete].groupby(["seed", "setting", "shots"])[["accuracy", "ece"]]
+    found = cells.apply(lambda cell: _spearman(cell["accuracy"], cell["ece"]))
+    return found.groupby(level="seed").mean().to_numpy()
 
 
 def _spearman(accuracy, ece):
@@ -75,8 +70,8 @@ def _spearman(accuracy, ece):
 
 def ece_slopes(study, method, settings):
     """Per draw: least-squares slope of the ECE, averaged over settings, in points per doubling."""
-    table = np.array([study.averages("ece", method, settings, shots) for shots in study.shots])
-    return 100 * np.polyfit(np.log2(study.shots), table, 1)[0]
+    table = study.draws("ece", settings)[method].unstack("seed").dropna(axis=1)
+    return 100 * np.polyfit(np.log2(table.index), table.to_numpy(), 1)[0]
 
 
 def shares_of_best(study, level, without=()):
@@ -85,22 +80,14 @@ def shares_of_best(study, level, without=()):
     Cells are data sets x shots in which some method is reliable at this level; what is not
     reliable covers nothing.
     """
-    metric = f"sample_coverage_{level}"
-    cells = [(setting, shots) for setting in study.settings for shots in study.shots]
-    methods = [method for method in study.methods if method not in without]
-    seeds = sorted(study.by_seed(metric, methods[0], *cells[0]))
-    table = np.array(
-        [
-            [[study.by_seed(metric, method, *cell)[seed] for method in methods] for cell in cells]
-            for seed in seeds
-        ]
-    )  # (draws, cells, methods)
-    table = np.nan_to_num(table)
-    largest = table.max(axis=2, keepdims=True)
-    counted = largest[..., 0] > 0
-    best = (table >= largest - TIE) & counted[..., None]
-    shares = best.sum(axis=1) / counted.sum(axis=1)[:, None]
-    return dict(zip(methods, shares.T, strict=True))
+    rows = study.rows_of(study.settings)
+    table = rows[~rows["method"].isin(without)].pivot(
+        index=["seed", "setting", "shots"], columns="method", values=f"sample_coverage_{level}"
+    )
+    table = table.fillna(0)
+    largest = table.max(axis=1)
+    best = table.ge(largest - TIE, axis=0)[largest > 0]
+    return {method: share.to_numpy() for method, share in best.groupby(level="seed").mean().items()}
 
 
 def published():
@@ -130,7 +117,7 @@ def claims(study):
         (
             "1. Accuracy does not track calibration: rank correlation over methods",
             f"{theirs.mean():.2f} (per shots: {' '.join(f'{r:.1f}' for r in theirs)})",
-            _text(rho, 2),
+            rho.text(2),
             verdict(rho, WEAK, holds_below=True),
         )
     ]
@@ -140,7 +127,7 @@ def claims(study):
             (
                 "1. The same without the linear probe that starts at random",
                 f"{theirs.mean():.2f} (it is not among them)",
-                _text(rho, 2),
+                rho.text(2),
                 verdict(rho, WEAK, holds_below=True),
             )
         )
@@ -156,7 +143,7 @@ def claims(study):
                 f"{number}. The ECE of {METHODS[method].label} {does} with shots: "
                 "points per doubling",
                 there,
-                _text(slope, 2, sign=True),
+                slope.text(2, sign="+"),
                 verdict(slope, GROWTH, holds_below=not grows),
             )
         )
@@ -169,7 +156,7 @@ def claims(study):
                     f"4. Coverage at {level} % reliability, {METHODS[method].label}: "
                     "best or tied, % of cells",
                     "most",
-                    _text(share, 0),
+                    share.text(0),
                     verdict(share, 50.0, holds_below=False),
                 )
             )
@@ -187,7 +174,7 @@ def tables(study):
     for method in study.methods:
         slopes = [interval(ece_slopes(study, method, [s])) for s in study.settings]
         average = interval(ece_slopes(study, method, study.settings))
-        entries = [_text(value, 2, sign=True) for value in (average, *slopes)]
+        entries = [value.text(2, sign="+") for value in (average, *slopes)]
         rows.append((METHODS[method].label, *entries))
     yield (
         "Slope of the ECE, points per doubling of shots",
@@ -199,7 +186,7 @@ def tables(study):
         "Share of cells in which a method's reliable coverage is the largest or within a point, %",
         ("Method", *(f"at {level} %" for level in LEVELS)),
         [
-            (METHODS[m].label, *(_text(interval(100 * share[m]), 0) for share in shares))
+            (METHODS[m].label, *(interval(share[m]).text(0, 100) for share in shares))
             for m in study.methods
         ],
     )
@@ -208,21 +195,10 @@ def tables(study):
             f"{title}, average over data sets, over shots per class",
             ("Method", *map(str, study.shots)),
             [
-                (
-                    METHODS[m].label,
-                    *(
-                        _text(interval(100 * study.averages(metric, m, study.settings, k)), 1)
-                        for k in study.shots
-                    ),
-                )
-                for m in study.methods
+                (METHODS[m].label, *(value.text(1, 100) for value in by_shots.values()))
+                for m, by_shots in study.intervals(metric, study.settings).items()
             ],
         )
-
-
-def _text(value, decimals, sign=False):
-    text = f"{value.mean:{'+' if sign else ''}.{decimals}f}"
-    return text if np.isnan(value.half_width) else f"{text} ± {value.half_width:.{decimals}f}"
 
 
 def main():
@@ -250,13 +226,13 @@ def main():
 
 
 def _write(results, found):
-    draws = len(results.averages("ece", results.methods[0], results.settings, results.shots[0]))
-    fit = sum(float(row["fit_seconds"]) + float(row["predict_seconds"]) for row in results.rows)
+    draws = results.frame["seed"].nunique()
+    fit = results.frame[["fit_seconds", "predict_seconds"]].to_numpy().sum()
     note = (
         f"{len(results.settings)} data sets, {len(results.shots)} numbers of shots, {draws} draws, "
-        f"{len(results.methods)} methods: {len(results.rows)} fits, {fit / 60:.0f} minutes of work "
-        "by one thread. ± is half of the 95 % interval over draws. Published averages are those "
-        "over eleven data sets with RN50, as reported second-hand."
+        f"{len(results.methods)} methods: {len(results.frame)} fits, {fit / 60:.0f} minutes of "
+        "work by one thread. ± is half of the 95 % interval over draws. Published averages are "
+        "those over eleven data sets with RN50, as reported second-hand."
     )
     parts = [note, ""]
     for table in found:

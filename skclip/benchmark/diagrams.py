@@ -29,11 +29,11 @@ def pooled_predictions(study, settings, shots):
 
     Empty where predictions were not stored.
     """
+    rows = study.rows_of(settings)
     pooled = {}
-    for method in study.methods:
-        keys = study.keys(method, settings, shots)
+    for method, keys in rows[rows["shots"] == shots].groupby("method", sort=False)["key"]:
         paths = [prediction_path(study.folder, key) for key in keys]
-        if not paths or not all(path.exists() for path in paths):
+        if not all(path.exists() for path in paths):
             continue
         parts = []
         for path in paths:
@@ -41,7 +41,7 @@ def pooled_predictions(study, settings, shots):
                 parts.append((file["confidence"], file["predicted"] == file["true"]))
         confidence, correct = (np.concatenate(part) for part in zip(*parts, strict=True))
         pooled[method] = confidence.astype(np.float64), correct
-    return pooled
+    return {method: pooled[method] for method in study.methods if method in pooled}
 
 
 def reliability_diagrams(study, pooled):

@@ -1,12 +1,12 @@
 """Figures over shots and of ranks, as SVG that follows the page's light or dark."""
 
+import html
 import io
 import re
 
 import numpy as np
 
-from skclip.benchmark.study import interval, label_of
-from skclip.utils.optional_imports import import_optional
+from skclip.benchmark.study import label_of
 
 __all__ = ["curves_over_shots", "draw", "for_file", "for_page", "rank_diagram", "style_of"]
 
@@ -16,7 +16,6 @@ _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)))
 _MARKERS = "osD^vPX<>*"
 # Stand for the colours of text and paper until it is known where the figure goes.
 _INK, _PAPER = "#010203", "#fdfcfb"
-_WHERE = "skclip.benchmark.report"
 
 
 def style_of(index):
@@ -30,8 +29,9 @@ def style_of(index):
 
 def draw(name, fill, figsize):
     """SVG text of a figure that ``fill(figure)`` draws; `name` makes its ids its own."""
-    matplotlib = import_optional("matplotlib", _WHERE)
-    figure_module = import_optional("matplotlib.figure", _WHERE)
+    from matplotlib import rc_context  # lazily: a study without a report does not need it
+    from matplotlib.figure import Figure
+
     colours = dict.fromkeys(
         ("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "text.color"), _INK
     )
@@ -46,9 +46,10 @@ def draw(name, fill, figsize):
         "figure.facecolor": _PAPER,
         "savefig.facecolor": _PAPER,
         "legend.frameon": False,
+        "text.parse_math": False,  # a name may have dollars in it
     }
-    with matplotlib.rc_context(settings):
-        figure = figure_module.Figure(figsize=figsize, layout="constrained")
+    with rc_context(settings):
+        figure = Figure(figsize=figsize, layout="constrained")
         fill(figure)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
@@ -58,10 +59,11 @@ def draw(name, fill, figsize):
 
 
 def for_page(svg, title):
-    """Inline: ink is the colour of the surrounding text, paper is that of the page."""
+    """To put inline: ink is the colour of the surrounding text, paper is that of the page."""
     svg = svg.replace(_INK, "currentColor").replace(_PAPER, "none")
     svg = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", svg)  # axes_1 and the like, in every figure
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+    label = html.escape(title, quote=True)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
 
 
 def for_file(svg):
@@ -77,12 +79,9 @@ def curves_over_shots(study, metrics, backbone):
     def fill(figure):
         axes = figure.subplots(1, len(metrics), squeeze=False)[0]
         for ax, (metric, (title, factor, *_)) in zip(axes, metrics.items(), strict=True):
-            for index, method in enumerate(study.methods):
-                values = [
-                    interval(study.averages(metric, method, settings, shots))
-                    for shots in study.shots
-                ]
-                _curve(ax, study.shots, values, factor, style_of(index), label_of(method))
+            found = study.intervals(metric, settings)
+            for index, (method, by_shots) in enumerate(found.items()):
+                _curve(ax, by_shots, factor, style_of(index), label_of(method))
             ax.set_xscale("log", base=2)
             ax.set_xticks(study.shots, [str(shots) for shots in study.shots])
             ax.set(xlabel="Shots per class", ylabel=title)
@@ -92,9 +91,10 @@ def curves_over_shots(study, metrics, backbone):
     return fill
 
 
-def _curve(ax, shots, values, factor, style, label):
-    mean = factor * np.array([value.mean for value in values])
-    half = factor * np.nan_to_num([value.half_width for value in values])
+def _curve(ax, by_shots, factor, style, label):
+    shots = list(by_shots)
+    mean = factor * np.array([value.mean for value in by_shots.values()])
+    half = factor * np.nan_to_num([value.half_width for value in by_shots.values()])
     ax.plot(shots, mean, label=label, linewidth=1.3, markersize=4, **style)
     if half.any():
         ax.fill_between(

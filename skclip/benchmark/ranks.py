@@ -83,20 +83,12 @@ def rank_methods(study, metric, sign=1):
     in each, and a data set counts once, by its mean ranks. Returns None if fewer than two
     methods are everywhere. `sign` is -1 where larger is better.
     """
-    cells = [(setting, shots) for setting in study.settings for shots in study.shots]
-    means = {
-        method: [sign * _mean(study.values(metric, method, *cell)) for cell in cells]
-        for method in study.methods
-    }
-    present = ~np.isnan(np.array(list(means.values()))).all(axis=0)  # cells that were run
-    complete = [m for m in study.methods if not np.isnan(np.array(means[m])[present]).any()]
-    if len(complete) < 2:
+    rows = study.rows_of(study.settings)
+    means = rows.pivot_table(
+        index=["dataset", "setting", "shots"], columns="method", values=metric
+    )  # of the cells that were run
+    complete = means.reindex(columns=study.methods).dropna(axis=1)
+    if complete.shape[1] < 2:
         return None
-    ranks = rankdata(np.array([means[m] for m in complete]).T[present], axis=1)
-    names = np.array([setting.dataset for setting, _ in cells])[present]
-    blocks = [ranks[names == name].mean(axis=0) for name in np.unique(names)]
-    return compare_ranks(complete, np.array(blocks))
-
-
-def _mean(values):
-    return float(values.mean()) if len(values) else np.nan
+    ranks = (sign * complete).rank(axis=1)
+    return compare_ranks(list(complete.columns), ranks.groupby(level="dataset").mean())

@@ -76,7 +76,7 @@ class Recommendation:
         ]
         lines += [
             f"  {shots:>5}   {_percent(v['accuracy']):<12}   {_percent(v['ece']):<10}   "
-            f"{_plain(v['nll'])}"
+            f"{v['nll'].text(3)}"
             for shots, v in self.curve.items()
         ]
         lines += [*self._outlook(), "", *self.code.splitlines()]
@@ -130,26 +130,22 @@ def recommend(results, *, tolerance=0.01, model=None, pretrained=None, templates
     study = Study(results)
     most = study.shots[-1]
     losses = {
-        (method, backbone): study.averages("nll", method, study.of_backbone(backbone), most)
+        (method, backbone): values.droplevel("method")
         for backbone in study.backbones
-        for method in study.methods
+        for method, values in _at(study, "nll", study.of_backbone(backbone), most).groupby("method")
     }
-    means = {key: values.mean() for key, values in losses.items() if len(values)}
-    if not means:
+    if not losses:
         raise ValueError(
             f"At least one method must have results for every data set at {most} shots; got none "
             f"in {results}. Run the benchmark again: it computes what is missing."
         )
-    method, backbone = min(means, key=means.get)
+    method, backbone = min(losses, key=lambda key: losses[key].mean())
     settings = study.of_backbone(backbone)
-
-    def at(metric, shots):
-        return interval(study.averages(metric, method, settings, shots))
-
+    found = {metric: study.intervals(metric, settings) for metric in ("accuracy", "ece", "nll")}
     curve = {
-        shots: {metric: at(metric, shots) for metric in ("accuracy", "ece", "nll")}
+        shots: {metric: intervals[method][shots] for metric, intervals in found.items()}
         for shots in study.shots
-        if len(study.averages("nll", method, settings, shots))
+        if not np.isnan(found["nll"][method][shots].mean)
     }
     enough = curve[most]["accuracy"].mean - tolerance
     return Recommendation(
@@ -167,21 +163,26 @@ def recommend(results, *, tolerance=0.01, model=None, pretrained=None, templates
     )
 
 
+def _at(study, metric, settings, shots):
+    """By method and seed, of one number of shots."""
+    draws = study.draws(metric, settings)
+    return draws[draws.index.get_level_values("shots") == shots].droplevel("shots")
+
+
 def _last_gain(study, method, settings, steps):
     if len(steps) < 2:
         return Interval(np.nan, np.nan)
-    before, after = (study.averages("accuracy", method, settings, shots) for shots in steps)
-    n = min(len(before), len(after))
-    return interval(after[:n] - before[:n])
+    before, after = (_at(study, "accuracy", settings, shots)[method] for shots in steps)
+    return interval((after - before).dropna())
 
 
 def _as_good(study, losses, method, backbone):
     """Labels of methods whose paired difference over draws has an interval that holds 0."""
     best = losses[method, backbone]
     for other in study.methods:
-        values = losses[other, backbone]
-        if other != method and len(values) == len(best) > 1:
-            difference = interval(values - best)
+        values = losses.get((other, backbone))
+        if other != method and values is not None and len(values) == len(best) > 1:
+            difference = interval((values - best).dropna())
             if difference.low <= 0:
                 yield label_of(other)
 
@@ -237,11 +238,4 @@ def _is_named(backbone):
 
 
 def _percent(value):
-    return _plain(Interval(*(100 * v for v in value)), 1)
-
-
-def _plain(value, decimals=3):
-    text = f"{value.mean:.{decimals}f}"
-    if np.isnan(value.half_width):
-        return text
-    return f"{text} ± {value.half_width:.{decimals}f}"
+    return value.text(1, 100)

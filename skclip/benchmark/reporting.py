@@ -11,17 +11,15 @@ from skclip.benchmark.diagrams import (
     risk_coverage_curves,
 )
 from skclip.benchmark.figures import curves_over_shots, draw, for_file, for_page, rank_diagram
-from skclip.benchmark.page import Section, page
 from skclip.benchmark.ranks import rank_methods
 from skclip.benchmark.recommendation import recommend
+from skclip.benchmark.rendering import FORMATS, Section, page
 from skclip.benchmark.study import Study
-from skclip.benchmark.table_formats import FORMATS
 from skclip.benchmark.tables import SHOWN, study_tables
 from skclip.utils.files import slug, write_text
 
 __all__ = ["report"]
 
-_SUFFIX = {"latex": "tex"}
 _IN_FIGURE = ("accuracy", "ece", "nll")
 
 
@@ -68,12 +66,9 @@ def report(results, out=None, *, formats=("rst", "csv", "latex", "html")):
     out = results / "report" if out is None else Path(out).expanduser()
     study = Study(results)
     tables = study_tables(study)
-    for name in formats:
-        if name != "html":
-            for table in tables:
-                write_text(
-                    out / "tables" / f"{table.name}.{_SUFFIX.get(name, name)}", FORMATS[name](table)
-                )
+    for suffix, write in (FORMATS[name] for name in formats if name != "html"):
+        for table in tables:
+            write_text(out / "tables" / f"{table.name}.{suffix}", write(table))
     figures = list(_figures(study))
     for name, svg, _ in figures:
         write_text(out / "figures" / f"{name}.svg", for_file(svg))
@@ -145,7 +140,7 @@ def _page(study, tables, figures):
         Section("Failures", tables=named("failures")),
     ]
     sections = [s for s in sections if s.text or s.figures or s.tables]
-    count = f"{len(study.rows)} fits"
+    count = f"{len(study.frame)} fits"
     if study.failed:
         count += f", {len(study.failed)} more failed"
     subtitle = (

@@ -1,12 +1,17 @@
 """Results as numbers: what was compared, means over draws, and intervals around them."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
-from skclip.benchmark.evaluation import KEY
+from skclip.benchmark.evaluation import KEY, MEASURED, METRICS
 from skclip.benchmark.method_registry import METHODS
 from skclip.benchmark.runner import read_results
 
@@ -25,7 +30,7 @@ class Setting:
     support: str
 
     @property
-    def trained_on(self):
+    def trained_on(self) -> str | None:
         """The data set that was fitted, where it is another one: a shift. Else None."""
         source, colon, _ = self.support.partition(":")
         return source if colon else None
@@ -38,16 +43,49 @@ class Interval(NamedTuple):
     half_width: float
 
     @property
-    def low(self):
+    def low(self) -> float:
+        """Its lower end."""
         return self.mean - self.half_width
 
     @property
-    def high(self):
+    def high(self) -> float:
+        """Its upper end."""
         return self.mean + self.half_width
 
+    def text(self, decimals: int, factor: float = 1, sign: str = "") -> str:
+        """``"80.0 ± 1.2"``; nothing for no value.
 
-def interval(values):
-    """Mean over draws with Student's interval, which takes draws to be independent."""
+        Parameters
+        ----------
+        decimals : int
+        factor : float, default=1
+            100 for per cent.
+        sign : {"", "+"}, default=""
+            "+" shows that of positive means.
+
+        Returns
+        -------
+        str
+        """
+        if np.isnan(self.mean):
+            return ""
+        text = f"{factor * self.mean:{sign}.{decimals}f}"
+        if np.isnan(self.half_width):
+            return text
+        return f"{text} ± {factor * self.half_width:.{decimals}f}"
+
+
+def interval(values: ArrayLike) -> Interval:
+    """Mean over draws with Student's interval, which takes draws to be independent.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_draws,)
+
+    Returns
+    -------
+    Interval
+    """
     values = np.asarray(values, dtype=float)
     n = len(values)
     if n == 0:
@@ -70,122 +108,100 @@ class Study:
 
     Attributes
     ----------
+    frame : DataFrame
+        One row per fit that went well, in order of settings, shots, methods and seeds. Columns
+        are "method", "setting" (a :class:`Setting`) and its parts, "shots", "seed", those of
+        METRICS and MEASURED, and "key", which identifies the row of the results.
+    failed : list of dict
     methods : list of str
         In the order of METHODS.
     shots : list of int
     settings, shifts : list of Setting
         What was fitted and tested, and what was only tested.
-    backbones : list of str
+    backbones, datasets : list of str
+        Of what was fitted.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
         rows = read_results(folder)
-        self.folder = folder
+        self.folder = Path(folder).expanduser()
         self.failed = [row for row in rows if row["status"] != "ok"]
-        self.rows = [row for row in rows if row["status"] == "ok"]
-        if not self.rows:
+        fine = [row for row in rows if row["status"] == "ok"]
+        if not fine:
             raise ValueError(
                 f"Results must hold at least one fit that went well; got {len(self.failed)} that "
                 f"failed in {folder}. The reasons are in its folder errors."
             )
-        self._seeds = {}
-        for row in self.rows:
-            cell = (_method_of(row), _setting_of(row), int(row["shots"]))
-            self._seeds.setdefault(cell, {})[int(row["seed"])] = row
-        found = {method for method, _, _ in self._seeds}
-        order = list(METHODS)
-        self.methods = sorted(found, key=lambda m: (_position(order, m), m))
-        self.shots = sorted({shots for _, _, shots in self._seeds})
-        everything = sorted({setting for _, setting, _ in self._seeds})
+        parts = ["dataset", "backbone", "support"]
+        frame = pd.DataFrame(fine)
+        frame["key"] = [tuple(row[name] for name in KEY) for row in fine]
+        frame["setting"] = [Setting(*(row[name] for name in parts)) for row in fine]
+        frame["method"] = [_method_of(row) for row in fine]
+        numbers = ["shots", "seed", *METRICS, *MEASURED]
+        frame[numbers] = frame[numbers].apply(pd.to_numeric)
+        self.methods = sorted(set(frame["method"]), key=_position)
+        order = ["setting", "shots", "method", "seed"]
+        places = {method: place for place, method in enumerate(self.methods)}
+        self.frame = frame.sort_values(
+            order, key=lambda column: column.map(places) if column.name == "method" else column
+        )[[*order, *parts, *METRICS, *MEASURED, "key"]]
+        self.shots = sorted(set(frame["shots"]))
+        everything = sorted(set(frame["setting"]))
         self.settings = [s for s in everything if s.trained_on is None]
         self.shifts = [s for s in everything if s.trained_on is not None]
         self.backbones = sorted({s.backbone for s in everything})
+        self.datasets = sorted({s.dataset for s in self.settings})
 
-    @property
-    def datasets(self):
-        """Names of what was fitted."""
-        return sorted({s.dataset for s in self.settings})
+    def rows_of(self, settings: Sequence[Setting]) -> pd.DataFrame:
+        """Rows of `frame` with these settings.
 
-    def by_seed(self, metric, method, setting, shots):
-        """Values of one cell, NaN where the metric has none.
+        Parameters
+        ----------
+        settings : sequence of Setting
+
+        Returns
+        -------
+        DataFrame
+        """
+        return self.frame[self.frame["setting"].isin(settings)]
+
+    def draws(self, metric: str, settings: Sequence[Setting]) -> pd.Series:
+        """Means over settings, one per draw in which all of them have the metric.
 
         Parameters
         ----------
         metric : str
             One of METRICS.
-        method : str
-        setting : Setting
-        shots : int
+        settings : sequence of Setting
+
+        Returns
+        -------
+        Series
+            By method, shots and seed.
+        """
+        wide = self.frame.pivot(index=["method", "shots", "seed"], columns="setting", values=metric)
+        return wide.reindex(columns=list(settings)).dropna().mean(axis=1).dropna()
+
+    def intervals(self, metric: str, settings: Sequence[Setting]) -> dict[str, dict[int, Interval]]:
+        """Intervals of the means over settings, those of :meth:`draws`.
+
+        Parameters
+        ----------
+        metric : str
+            One of METRICS.
+        settings : sequence of Setting
 
         Returns
         -------
         dict
-            Seed -> value.
+            Method -> shots -> interval, NaN where there is no draw.
         """
-        rows = self._seeds.get((method, setting, shots), {})
-        return {seed: _number(row[metric]) for seed, row in sorted(rows.items())}
+        groups = self.draws(metric, settings).groupby(level=["method", "shots"])
+        found = {key: interval(values) for key, values in groups}
+        nothing = interval([])
+        return {m: {k: found.get((m, k), nothing) for k in self.shots} for m in self.methods}
 
-    def values(self, metric, method, setting, shots):
-        """Values of one cell, one per draw.
-
-        Parameters
-        ----------
-        metric : str
-            One of METRICS.
-        method : str
-        setting : Setting
-        shots : int
-
-        Returns
-        -------
-        ndarray
-        """
-        return np.array(list(self.by_seed(metric, method, setting, shots).values()), dtype=float)
-
-    def averages(self, metric, method, settings, shots, missing=None):
-        """Means over several settings, one per seed that all of them have.
-
-        Parameters
-        ----------
-        metric : str
-            One of METRICS.
-        method : str
-        settings : list of Setting
-        shots : int
-        missing : float, default=None
-            Replaces the values that a metric does not have.
-
-        Returns
-        -------
-        ndarray
-        """
-        parts = [self.by_seed(metric, method, setting, shots) for setting in settings]
-        seeds = sorted(set.intersection(*map(set, parts))) if parts else []
-        table = np.array([[part[seed] for part in parts] for seed in seeds], dtype=float)
-        if missing is not None:
-            table = np.where(np.isnan(table), missing, table)
-        return table.reshape(len(seeds), len(parts)).mean(axis=1) if seeds else np.array([])
-
-    def keys(self, method, settings, shots):
-        """Keys of the rows of some cells, for their predictions.
-
-        Parameters
-        ----------
-        method : str
-        settings : list of Setting
-        shots : int
-
-        Returns
-        -------
-        list of tuple
-        """
-        return [
-            tuple(row[name] for name in KEY)
-            for setting in settings
-            for _, row in sorted(self._seeds.get((method, setting, shots), {}).items())
-        ]
-
-    def of_backbone(self, backbone):
+    def of_backbone(self, backbone: str) -> list[Setting]:
         """Settings with this backbone.
 
         Parameters
@@ -199,25 +215,18 @@ class Study:
         return [setting for setting in self.settings if setting.backbone == backbone]
 
 
-def label_of(method):
+def label_of(method: str) -> str:
     """What tables print for a method."""
     name, plus, calibrator = method.partition(_PLUS)
     known = METHODS.get(name)
     return (known.label if known else name) + plus + calibrator
 
 
-def _method_of(row):
+def _method_of(row: dict[str, str]) -> str:
     return row["method"] + ("" if row["calibrator"] == "none" else _PLUS + row["calibrator"])
 
 
-def _setting_of(row):
-    return Setting(row["dataset"], row["backbone"], row["support"])
-
-
-def _position(order, method):
-    name = method.partition(_PLUS)[0]
-    return order.index(name) if name in order else len(order)
-
-
-def _number(text):
-    return float(text) if text else np.nan
+def _position(method: str) -> tuple[int, str]:
+    """Known methods in their order, then others by name."""
+    name, order = method.partition(_PLUS)[0], list(METHODS)
+    return (order.index(name) if name in order else len(order)), method

@@ -1,15 +1,19 @@
 """The tables of a study, in the layout of the literature: methods down, shots across."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
+import pandas as pd
 
 from skclip.benchmark.evaluation import THRESHOLDS
 from skclip.benchmark.ranks import ALPHA, rank_methods
-from skclip.benchmark.study import interval, label_of
-from skclip.benchmark.table_formats import CROSS, Table
+from skclip.benchmark.study import label_of
 from skclip.utils.files import slug
 
-__all__ = ["study_tables"]
+__all__ = ["CROSS", "Table", "study_tables"]
 
+# Not reliable. Unlike a missing entry, which is empty.
+CROSS = "✗"
 # metric -> (title, factor, decimals, sign: -1 where larger is better)
 SHOWN = {
     "accuracy": ("Accuracy, %", 100, 1, -1),
@@ -19,7 +23,28 @@ SHOWN = {
     "aurc": ("AURC × 1000", 1000, 1, 1),
 }
 _MEANING = {"ece": "Ten bins of equal width. ", "aece": "Ten bins of equal count. "}
-AVERAGE = "average"
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Entries of text, the first `n_names` columns of which are names, the others numbers.
+
+    `best` is True, in the shape of the numbers, where an entry is printed bold.
+    """
+
+    name: str
+    title: str
+    frame: pd.DataFrame
+    n_names: int
+    note: str = ""
+    best: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def bold(self):
+        """Of the shape of `frame`: what is best and not empty."""
+        if self.best is None:
+            return np.zeros(self.frame.shape, dtype=bool)
+        return np.pad(self.best, ((0, 0), (self.n_names, 0))) & (self.frame != "").to_numpy()
 
 
 def study_tables(study):
@@ -28,10 +53,11 @@ def study_tables(study):
     for metric in SHOWN:
         for backbone in study.backbones:
             settings = study.of_backbone(backbone)
-            if len(settings) > 1:
-                tables.append(over_shots(study, metric, backbone, [(AVERAGE, settings)]))
+            several = len(settings) > 1
+            if several:
+                tables.append(over_shots(study, metric, backbone, [("average", settings)]))
             groups = [(_name(setting, settings), [setting]) for setting in settings]
-            end = "_by_dataset" if len(settings) > 1 else ""
+            end = "_by_dataset" if several else ""
             tables.append(over_shots(study, metric, backbone, groups, end))
     for kind in ("sample", "class"):
         tables += [selective(study, kind, backbone) for backbone in study.backbones]
@@ -43,25 +69,25 @@ def study_tables(study):
 def over_shots(study, metric, backbone, groups, end=""):
     """One row per group of settings, (name, settings), and method; a column per shots."""
     title, factor, decimals, sign = SHOWN[metric]
-    rows, best = [], set()
+    names, rows = [], []
     for name, members in groups:
-        means = []
-        for method in study.methods:
-            intervals = [
-                interval(study.averages(metric, method, members, shots)) for shots in study.shots
-            ]
-            entries = [_with_interval(i, factor, decimals) for i in intervals]
-            means.append([i.mean for i in intervals])
-            rows.append([name, label_of(method), *entries])
-        best |= _best(sign * np.array(means), len(rows) - len(means), 2)
+        for method, by_shots in study.intervals(metric, members).items():
+            names.append((name, label_of(method)))
+            rows.append(list(by_shots.values()))
+    scores = pd.DataFrame([[sign * value.mean for value in row] for row in rows])
     return Table(
         f"{metric}{end}{_suffix(study, backbone)}",
         f"{title}, over shots per class{_of(study, backbone)}",
-        ("Data set", "Method", *map(str, study.shots)),
-        rows,
+        _frame(
+            ("Data set", "Method"),
+            names,
+            map(str, study.shots),
+            [[value.text(decimals, factor) for value in row] for row in rows],
+        ),
+        2,
         f"{_MEANING.get(metric, '')}Mean over draws ± half of its 95 % interval over them; the "
         f"{'largest' if sign < 0 else 'smallest'} mean is bold.",
-        frozenset(best),
+        _smallest(scores, [name for name, _ in names]),
     )
 
 
@@ -72,42 +98,26 @@ def selective(study, kind, backbone):
     fewer than half of the draws are.
     """
     settings = study.of_backbone(backbone)
-    rows, best = [], set()
-    for shots in study.shots:
-        for setting in settings:
-            means = []
-            for method in study.methods:
-                columns = [
-                    study.values(f"{kind}_coverage_{round(100 * t)}", method, setting, shots)
-                    for t in THRESHOLDS
-                ]
-                if not len(columns[0]):
-                    continue
-                entries, numbers = zip(*map(_coverage, columns), strict=True)
-                means.append(numbers)
-                rows.append([str(shots), _name(setting, settings), label_of(method), *entries])
-            if means:
-                best |= _best(-np.array(means), len(rows) - len(means), 3)
-    header = ("Shots", "Data set", "Method", *(f"{t:.2f}" for t in THRESHOLDS))
-    what = "Share of the samples" if kind == "sample" else "Share of the classes"
+    columns = [f"{kind}_coverage_{round(100 * t)}" for t in THRESHOLDS]
+    rows = study.rows_of(settings).sort_values("shots", kind="stable")
+    cells = rows.groupby(["shots", "setting", "method"], sort=False)[columns]
+    means = cells.mean().where(cells.count().ge(cells.size() / 2, axis=0))
+    names = [(str(k), _name(s, settings), label_of(method)) for k, s, method in means.index]
     return Table(
         f"{kind}_coverage{_suffix(study, backbone)}",
-        f"{what} covered at a confidence, %{_of(study, backbone)}",
-        header,
-        rows,
+        f"{'Share of the samples' if kind == 'sample' else 'Share of the classes'} covered at a "
+        f"confidence, %{_of(study, backbone)}",
+        _frame(
+            ("Shots", "Data set", "Method"),
+            names,
+            (f"{t:.2f}" for t in THRESHOLDS),
+            means.map(lambda mean: CROSS if np.isnan(mean) else f"{100 * mean:.1f}").to_numpy(),
+        ),
+        3,
         f"Mean over the draws in which those selected are as accurate as the threshold says; "
         f"{CROSS} where they are in fewer than half of the draws.",
-        frozenset(best),
+        _smallest(-means, [name[:2] for name in names]),
     )
-
-
-def _coverage(values):
-    """Text and number of one entry; a cross is worth nothing."""
-    reliable = ~np.isnan(values)
-    if reliable.mean() < 0.5:
-        return CROSS, np.nan
-    mean = float(values[reliable].mean())
-    return f"{100 * mean:.1f}", mean
 
 
 def shifts(study, backbone):
@@ -115,52 +125,46 @@ def shifts(study, backbone):
     members = [setting for setting in study.shifts if setting.backbone == backbone]
     if not members:
         return None
-    names = sorted({s.dataset for s in members}, key=[s.dataset for s in members].index)
-    sources = sorted({s.trained_on for s in members})
-    rows = []
-    for source in sources:
+    shifted = sorted({s.dataset for s in members})
+    shots = study.shots[-1]
+    names, entries = [], []
+    for source in sorted({s.trained_on for s in members}):
         target = [s for s in members if s.trained_on == source]
         origin = [s for s in study.of_backbone(backbone) if s.dataset == source]
+        columns = [origin[:1], *([s for s in target if s.dataset == n] for n in shifted), target]
         for metric in ("accuracy", "ece"):
+            found = [study.intervals(metric, column) for column in columns]
             for method in study.methods:
-                shots = study.shots[-1]
-                columns = [origin[:1], *([s for s in target if s.dataset == n] for n in names)]
-                entries = [
-                    _with_interval(interval(study.averages(metric, method, c, shots)), 100, 1)
-                    for c in (*columns, target)
-                ]
-                rows.append([SHOWN[metric][0], source, label_of(method), *entries])
+                names.append((SHOWN[metric][0], source, label_of(method)))
+                entries.append([by_method[method][shots].text(1, 100) for by_method in found])
+    header = ("itself", *shifted, "average of shifts")
     return Table(
         f"shifts{_suffix(study, backbone)}",
-        f"Domain generalisation at {study.shots[-1]} shots{_of(study, backbone)}",
-        ("Metric", "Fitted on", "Method", "itself", *names, "average of shifts"),
-        rows,
+        f"Domain generalisation at {shots} shots{_of(study, backbone)}",
+        _frame(("Metric", "Fitted on", "Method"), names, header, entries),
+        3,
         "Where a shift has fewer classes, probabilities are those of its classes, renormalised.",
     )
 
 
 def mean_ranks(study):
     """Mean ranks over data sets, with Friedman's test and the critical difference."""
-    rows = []
     tests = {metric: rank_methods(study, metric, SHOWN[metric][3]) for metric in SHOWN}
-    tests = {metric: test for metric, test in tests.items() if test is not None}
+    tests = {SHOWN[m][0].split(",")[0]: test for m, test in tests.items() if test is not None}
     if not tests:
         return None
-    for method in study.methods:
-        entries = [
-            f"{test.mean_ranks[test.methods.index(method)]:.2f}" if method in test.methods else ""
-            for test in tests.values()
-        ]
-        if any(entries):
-            rows.append([label_of(method), *entries])
-    best = _best(np.array([[float(e or "nan") for e in row[1:]] for row in rows]), 0, 1)
-    rows.append(["Friedman's p", *(_p_value(test.p_value) for test in tests.values())])
-    rows.append(
-        [
-            f"Critical difference, {100 * ALPHA:.0f} %",
-            *(_plain(test.critical_difference, 1, 2) for test in tests.values()),
-        ]
-    )
+    ranks = pd.DataFrame({m: pd.Series(t.mean_ranks, t.methods) for m, t in tests.items()})
+    ranks = ranks.reindex([method for method in study.methods if method in ranks.index])
+    entries = [
+        *ranks.map(_decimals).to_numpy(),
+        [_p_value(test.p_value) for test in tests.values()],
+        [_decimals(test.critical_difference) for test in tests.values()],
+    ]
+    names = [
+        *map(label_of, ranks.index),
+        "Friedman's p",
+        f"Critical difference, {100 * ALPHA:.0f} %",
+    ]
     n = max(test.n_datasets for test in tests.values())
     note = (
         f"Over {n} data sets; each counts once, by its mean rank over shots, supports and "
@@ -169,26 +173,30 @@ def mean_ranks(study):
     )
     if n <= 10:
         note += " The p-value is that of the chi-squared limit, which is rough below ten data sets."
-    header = ("Method", *(SHOWN[metric][0].split(",")[0] for metric in tests))
-    return Table("mean_ranks", "Mean ranks, 1 for the best", header, rows, note, best)
+    return Table(
+        "mean_ranks",
+        "Mean ranks, 1 for the best",
+        _frame(("Method",), [(name,) for name in names], tests, entries),
+        1,
+        note,
+        np.pad(_smallest(ranks, np.zeros(len(ranks))), ((0, 2), (0, 0))),
+    )
 
 
 def cost(study):
     """Seconds of one fit, over shots."""
-    rows = []
-    for method in study.methods:
-        entries = []
-        for shots in study.shots:
-            seconds = np.concatenate(
-                [study.values("fit_seconds", method, s, shots) for s in study.settings]
-            )
-            entries.append(f"{np.median(seconds):.2f}" if len(seconds) else "")
-        rows.append([label_of(method), *entries])
+    cells = study.rows_of(study.settings).groupby(["method", "shots"])
+    seconds = cells["fit_seconds"].median().unstack().reindex(study.methods)
     return Table(
         "fit_seconds",
         "Seconds of a fit, over shots per class",
-        ("Method", *map(str, study.shots)),
-        rows,
+        _frame(
+            ("Method",),
+            [(label_of(method),) for method in seconds.index],
+            map(str, seconds.columns),
+            seconds.map(_decimals).to_numpy(),
+        ),
+        1,
         "Median over data sets and draws, by one thread.",
     )
 
@@ -196,34 +204,30 @@ def cost(study):
 def failures(study):
     if not study.failed:
         return None
-    columns = ("dataset", "backbone", "shots", "seed", "method", "error")
-    rows = [[row[name] for name in columns] for row in study.failed]
-    return Table("failures", "Fits that failed", tuple(name.capitalize() for name in columns), rows)
+    columns = ["dataset", "backbone", "shots", "seed", "method", "error"]
+    frame = pd.DataFrame(study.failed)[columns].rename(columns=str.capitalize)
+    return Table("failures", "Fits that failed", frame, len(columns))
 
 
-def _with_interval(value, factor, decimals):
-    text = _plain(value.mean, factor, decimals)
-    if np.isnan(value.half_width):
-        return text
-    return f"{text} ± {factor * value.half_width:.{decimals}f}"
+def _frame(kinds, names, columns, entries):
+    """Text under a header: tuples of names, what kinds they are, and a row of entries for each."""
+    rows = [[*name, *row] for name, row in zip(names, entries, strict=True)]
+    return pd.DataFrame(rows, columns=[*kinds, *columns])
 
 
-def _plain(value, factor, decimals):
-    return "" if np.isnan(value) else f"{factor * value:.{decimals}f}"
+def _smallest(scores, groups):
+    """Where a score is the smallest of its column in its group of rows, ties included."""
+    scores = scores.reset_index(drop=True)
+    keys = pd.factorize(pd.Series(groups, dtype=object))[0]
+    return (scores <= scores.groupby(keys).transform("min") + 1e-12).to_numpy()
+
+
+def _decimals(value):
+    return "" if np.isnan(value) else f"{value:.2f}"
 
 
 def _p_value(p):
     return "" if np.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _best(scores, first_row, first_column):
-    """Positions of the smallest score of every column, ties included."""
-    found = set()
-    for j, column in enumerate(scores.T):
-        if not np.isnan(column).all():
-            winners = np.flatnonzero(column <= np.nanmin(column) + 1e-12)
-            found |= {(first_row + int(i), first_column + j) for i in winners}
-    return found
 
 
 def _name(setting, settings):

@@ -9,13 +9,18 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from skclip.benchmark import Study, interval, report, run
-from skclip.benchmark.diagrams import _risk, pooled_predictions
+from skclip.benchmark.diagrams import _risk, pooled_predictions, reliability_diagrams
+from skclip.benchmark.figures import curves_over_shots, rank_diagram
+from skclip.benchmark.ranks import compare_ranks
+from skclip.benchmark.rendering import to_latex, to_rst
 from skclip.benchmark.study import label_of
-from skclip.benchmark.table_formats import CROSS, Table, to_html, to_latex, to_rst
+from skclip.benchmark.tables import CROSS, Table
 
 from .result_rows import row, write_results
 
@@ -72,7 +77,7 @@ def test_an_average_is_only_over_draws_that_all_data_sets_have(tmp_path):
     rows = [row("bayes", seed=seed, ece=0.1) for seed in (1, 2, 3)]
     rows += [row("bayes", seed=seed, ece=0.3, dataset="bees") for seed in (2, 3)]
     study = Study(write_results(tmp_path, rows))
-    np.testing.assert_allclose(study.averages("ece", "bayes", study.settings, 1), [0.2, 0.2])
+    np.testing.assert_allclose(study.draws("ece", study.settings)["bayes", 1], [0.2, 0.2])
 
 
 def test_unreliable_coverage_is_a_cross(tmp_path):
@@ -124,11 +129,16 @@ def test_methods_are_printed_by_their_labels():
 
 
 def test_every_format_escapes_what_it_must():
-    entry = Table("t", "A & B, 5 %", ("x_1", "n"), [["<b>", f"1 ± {CROSS}"]], best={(0, 0)})
-    assert "&lt;b&gt;" in to_html(entry)
-    assert r"A \& B, 5 \%" in to_latex(entry)
-    assert r"\textbf{$<$b>} & 1 $\pm$ $\times$ \\" in to_latex(entry)
-    assert "   * - **<b>**" in to_rst(entry)
+    frame = pd.DataFrame({"x_1": ["<b>*"], "n_": [f"1 ± {CROSS}"]})
+    entry = Table("t", "A & B, 5 %", frame, 1, note="50 % of `n_`.", best=np.array([[True]]))
+    latex = to_latex(entry)
+    assert r"\caption{A \& B, 5 \%}" in latex
+    assert r"x\_1 & n\_ \\" in latex
+    assert r"$<$b>* & \textbf{1 $\pm$ $\times$} \\" in latex
+    assert "50 \\% of `n\\_`.\n\\end{table}" in latex
+    rst = to_rst(entry)
+    assert "   * - x_1\n     - n\\_\n" in rst
+    assert f"   * - <b>\\*\n     - **1 ± {CROSS}**\n" in rst
 
 
 def test_every_table_is_written_in_every_format(written):
@@ -148,13 +158,59 @@ def test_every_table_is_written_in_every_format(written):
     assert {"shifts", "mean_ranks", "fit_seconds"} <= stems[".csv"]
 
 
-def test_figures_are_whole_svg_files(written):
+def test_figures_are_whole_svg_files_that_name_every_method(written):
     names = {path.stem for path in (written / "figures").iterdir()}
     assert {"over_shots", "risk_coverage", "reliability", "ranks_nll"} <= names
     for path in (written / "figures").iterdir():
         root = ElementTree.parse(path).getroot()
         assert root.tag.endswith("svg")
         assert "#010203" not in path.read_text(encoding="utf-8")
+        texts = " ".join(root.itertext())
+        assert all(label in texts for label in ("Zero-shot", "GDA", "BayesAdapter")), path
+
+
+def test_curves_are_the_means_with_their_intervals(results):
+    study = Study(results)
+    figure = Figure()
+    curves_over_shots(study, {"accuracy": ("Accuracy, %", 100)}, "precomputed")(figure)
+    (axes,) = figure.axes
+    found = study.intervals("accuracy", study.settings)
+    bands = iter(axes.collections)
+    for line, by_shots in zip(axes.lines, found.values(), strict=True):
+        mean, half = 100 * np.array(list(by_shots.values())).T
+        np.testing.assert_allclose(line.get_xydata(), np.column_stack([study.shots, mean]))
+        if half.any():  # zero-shot has none
+            box = next(bands).get_paths()[0].get_extents()
+            assert (box.y0, box.y1) == pytest.approx(((mean - half).min(), (mean + half).max()))
+    assert next(bands, None) is None
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == [label_of(method) for method in study.methods]
+
+
+def test_the_rank_diagram_has_methods_at_their_ranks_and_bars_over_equals():
+    test = compare_ranks(("gda", "bayes", "clap", "proker"), np.tile([1, 2, 3, 4], (20, 1)))
+    figure = Figure()
+    rank_diagram(test)(figure)
+    (axes,) = figure.axes
+    stems = [line.get_xdata()[0] for line in axes.lines if line.get_linewidth() == 0.8]
+    assert sorted(stems) == [1, 2, 3, 4]
+    bars = [line.get_xdata() for line in axes.lines if line.get_linewidth() == 3]
+    np.testing.assert_allclose(
+        bars, [[0.96, 2.04], [1.96, 3.04], [2.96, 4.04], [1, 1 + test.critical_difference]]
+    )
+    assert "BayesAdapter  2.00" in [text.get_text() for text in axes.texts]
+
+
+def test_reliability_diagrams_are_the_accuracies_of_their_bins(results):
+    study = Study(results)
+    confidence = np.repeat([0.05, 0.55, 0.95], [30, 50, 20])
+    correct = np.r_[np.arange(30) < 3, np.arange(50) < 25, np.arange(20) < 18]
+    figure = Figure()
+    reliability_diagrams(study, {"bayes": (confidence, correct)})(figure)
+    (axes,) = figure.axes
+    np.testing.assert_allclose(axes.lines[1].get_xydata(), [[0.05, 0.1], [0.55, 0.5], [0.95, 0.9]])
+    shares = [patch.get_height() for patch in axes.patches]
+    np.testing.assert_allclose(shares, [0.3, 0, 0, 0, 0, 0.5, 0, 0, 0, 0.2])
 
 
 def test_figures_of_predictions_need_predictions(results, tmp_path):
@@ -170,8 +226,10 @@ def test_predictions_say_what_the_rows_say(results):
     """The pooled accuracy of all draws is the mean of the rows': test splits are as long."""
     study = Study(results)
     settings = [setting for setting in study.settings if setting.dataset == "small"]
-    for method, (confidence, correct) in pooled_predictions(study, settings, 2).items():
-        accuracy = study.averages("accuracy", method, settings, 2).mean()
+    pooled = pooled_predictions(study, settings, 2)
+    assert list(pooled) == study.methods
+    for method, (confidence, correct) in pooled.items():
+        accuracy = study.draws("accuracy", settings)[method, 2].mean()
         assert correct.mean() == pytest.approx(accuracy)
         coverage, risk = _risk(confidence, correct)
         assert coverage[-1] == 1
@@ -206,15 +264,21 @@ def test_what_cannot_be_reported_is_refused(tmp_path, rows, changes, message):
 
 
 class _Resources(HTMLParser):
-    """Everything that a browser would fetch, and ids."""
+    """Everything that a browser would fetch, and ids, tags, attributes and text."""
 
     def __init__(self):
         super().__init__()
         self.fetched, self.ids, self.scripts = [], [], 0
+        self.tags, self.attributes, self.texts = set(), set(), []
+
+    def handle_data(self, data):
+        self.texts.append(data)
 
     def handle_starttag(self, tag, attrs):
         self.scripts += tag == "script"
+        self.tags.add(tag)
         for name, value in attrs:
+            self.attributes.add(name)
             if name in ("src", "srcset", "data", "poster") or (
                 name.endswith("href") and tag != "a"
             ):
@@ -243,6 +307,35 @@ def test_ids_of_the_page_are_unique(written):
     assert not repeated
 
 
+def test_names_are_shown_as_they_are_whatever_is_in_them(tmp_path):
+    """Names of data sets, methods and models come from files: no markup, no formula."""
+    data = '<script>alert("x")</script>'
+    methods = ('"><img src=x onerror=alert(1)>', "a $\\frac$ b", "bayes")
+    backbones = ('RN50 "x" onload=alert(1) <y> & z', "ViT {{ 7 * 7 }}")
+    rows = [
+        row(m, k, seed, dataset=name, backbone=b, nll=0.1 * i + 0.01 * seed)
+        for i, m in enumerate(methods)
+        for k in (1, 2)
+        for seed in (1, 2)
+        for name in (data, "bees")
+        for b in backbones
+    ]
+    rows.append(row("gda", 1) | {"status": "failed", "error": "ValueError: <svg onload=f()>"})
+    out = report(write_results(tmp_path, rows))
+    page = _Resources()
+    page.feed((out / "index.html").read_text(encoding="utf-8"))
+    assert page.scripts == 0
+    assert "img" not in page.tags
+    assert not [name for name in page.attributes if name.startswith("on")]
+    texts = " ".join(page.texts)
+    assert all(name in texts for name in (data, *methods[:2], *backbones))
+    assert "ValueError: <svg onload=f()>" in texts
+    assert all(url.startswith(("#", "data:")) for url in page.fetched)
+    drawn = {path: ElementTree.parse(path).getroot() for path in (out / "figures").iterdir()}
+    curves = " ".join(next(r for p, r in drawn.items() if p.stem.startswith("over")).itertext())
+    assert all(name in curves for name in methods[:2])
+
+
 def test_reporting_loads_no_interactive_backend(results, tmp_path):
     code = (
         "import sys; from skclip.benchmark import report\n"
@@ -256,27 +349,42 @@ def test_reporting_loads_no_interactive_backend(results, tmp_path):
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_browser_shows_the_page(written, tmp_path, scheme):
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
+@pytest.fixture
+def browser(tmp_path):
+    """Runs a browser without a window and returns what it printed."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
         pytest.skip(f"needs a browser: none of {', '.join(BROWSERS)} is installed")
     command = [
-        *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
+        *(found, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
         *("--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}"),
-        f"--blink-settings=preferredColorScheme={int(scheme == 'light')}",
     ]
+    given = {"capture_output": True, "text": True, "check": True, "timeout": 120}
+    return lambda *arguments: subprocess.run([*command, *arguments], **given)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_browser_shows_the_page(written, tmp_path, scheme, browser):
+    preferred = f"--blink-settings=preferredColorScheme={int(scheme == 'light')}"
     address = (written / "index.html").as_uri()
     picture = tmp_path / "page.png"
-    given = {"capture_output": True, "text": True, "check": True, "timeout": 120}
-    shown = subprocess.run(
-        [*command, "--window-size=1100,1400", f"--screenshot={picture}", address], **given
-    )
+    shown = browser(preferred, "--window-size=1100,1400", f"--screenshot={picture}", address)
     assert "CONSOLE" not in shown.stderr
-    dumped = subprocess.run([*command, "--dump-dom", address], **given).stdout
+    dumped = browser(preferred, "--dump-dom", address).stdout
     assert "<title>Results: again, small</title>" in dumped
     with Image.open(picture) as image:
         pixels = np.asarray(image.convert("L"), dtype=float)
     assert pixels.shape == (1400, 1100)
     assert pixels.std() > 10  # something is drawn
     assert (np.median(pixels) > 128) == (scheme == "light")
+
+
+@pytest.mark.parametrize("width", [1100, 500])
+def test_wide_tables_and_figures_scroll_inside_the_page(written, tmp_path, browser, width):
+    """The page itself is no wider than the window."""
+    script = "<script>document.title = document.documentElement.scrollWidth</script></body>"
+    text = (written / "index.html").read_text(encoding="utf-8").replace("</body>", script)
+    (tmp_path / "measured.html").write_text(text, encoding="utf-8")
+    address = (tmp_path / "measured.html").as_uri()
+    dumped = browser(f"--window-size={width},800", "--dump-dom", address).stdout
+    assert f"<title>{width}</title>" in dumped

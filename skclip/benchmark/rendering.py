@@ -1,0 +1,100 @@
+"""Tables as files, and one HTML page that needs nothing else: style and figures are inside it."""
+
+import re
+from dataclasses import dataclass, field
+from importlib.resources import files
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+
+from skclip.benchmark.tables import CROSS, Table
+
+__all__ = ["FORMATS", "Section", "list_table", "page", "to_csv", "to_latex", "to_rst"]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, and under it text as it is, figures as (SVG, caption), tables."""
+
+    title: str
+    text: str = ""
+    figures: list[tuple[str, str]] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+
+
+def page(title, subtitle, sections):
+    """The text of the page. All but the SVG of figures is escaped."""
+    # Escapes all it is given; a name without a value is an error.
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = files("skclip.benchmark").joinpath("page.html.jinja").read_text(encoding="utf-8")
+    template = environment.from_string(source)
+    return template.render(title=title, subtitle=subtitle, sections=sections)
+
+
+def list_table(title, header, rows):
+    """A list-table of reStructuredText; entries become text."""
+    lines = [f".. list-table:: {title}", "   :header-rows: 1", "   :widths: auto", ""]
+    for row in [header, *rows]:
+        marks = ["   * - ", *["     - "] * (len(row) - 1)]
+        lines += [f"{mark}{entry}".rstrip() for mark, entry in zip(marks, row, strict=True)]
+    return "\n".join([*lines, ""])
+
+
+def to_rst(table):
+    entries = table.frame.map(_rst)
+    entries = entries.where(~table.bold, "**" + entries + "**")
+    text = list_table(_rst(table.title), list(map(_rst, entries.columns)), entries.to_numpy())
+    return text + (f"\n{table.note}\n" if table.note else "")
+
+
+def to_csv(table):
+    return table.frame.to_csv(index=False, lineterminator="\n")
+
+
+def to_latex(table):
+    """For ``\\usepackage{booktabs, amssymb}``."""
+    bold = np.where(table.bold, "textbf:--rwrap", "")
+    n_numbers = table.frame.shape[1] - table.n_names
+    text = (
+        table.frame.style.hide(axis="index")
+        .format(_latex)
+        .format_index(_latex, axis="columns")
+        .apply(lambda _: bold, axis=None)
+        .to_latex(
+            caption=_latex(table.title),
+            label=f"tab:{table.name}",
+            column_format="l" * table.n_names + "r" * n_numbers,
+            hrules=True,
+        )
+    )
+    note = f"{_latex(table.note)}\n" if table.note else ""
+    return text.replace(r"\end{table}", note + r"\end{table}")
+
+
+# format -> (suffix of its files, writer)
+FORMATS = {"rst": ("rst", to_rst), "csv": ("csv", to_csv), "latex": ("tex", to_latex)}
+
+
+def _rst(text):
+    r"""What would be markup, escaped: ``\*``, and an underscore that ends a word."""
+    return re.sub(r"([\\*`|]|_(?!\w))", r"\\\1", text)
+
+
+_TEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%_#${}"}
+    | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": "$<$",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+        CROSS: r"$\times$",
+    }
+)
+
+
+def _latex(text):
+    return text.translate(_TEX)
