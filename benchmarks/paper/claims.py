@@ -195,8 +195,8 @@ def tables(study):
             f"{title}, average over data sets, over shots per class",
             ("Method", *map(str, study.shots)),
             [
-                (METHODS[m].label, *(value.text(1, 100) for value in by_shots.values()))
-                for m, by_shots in study.intervals(metric, study.settings).items()
+                (METHODS[m].label, *(value.text(1, 100) for value in by_shots))
+                for m, by_shots in study.intervals(metric, study.settings).iterrows()
             ],
         )
 

@@ -45,7 +45,6 @@ class Cell:
     episode: Episode
     method: Method
     calibrators: tuple[str, ...]
-    test: str = "test"
     shifts: tuple[tuple[str, str], ...] = ()
 
     def keys(self, backbone):
@@ -113,7 +112,7 @@ def evaluate(cell):
         text = traceback.format_exc()
         rows = [(_failed(key, data, error, common), text) for key in keys[len(cell.calibrators) :]]
     pairs = zip(keys, (test for test in tests for _ in cell.calibrators), strict=False)
-    return [_predict(cell, data, test, support, fitted, key, common) for key, test in pairs] + rows
+    return [_predict(data, test, support, fitted, key, common) for key, test in pairs] + rows
 
 
 def _shift(data, path):
@@ -132,16 +131,16 @@ def _shift(data, path):
     return test, positions
 
 
-def _predict(cell, data, test, support, fitted, key, common):
+def _predict(data, test, support, fitted, key, common):
     test, columns = test
     try:
         with _one_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             classifier = calibrate(key[-1], fitted, support)
             start = time.perf_counter()
-            proba = classifier.predict_proba(test.features[cell.test])
+            proba = classifier.predict_proba(test.features["test"])
             seconds = time.perf_counter() - start
-        y, classes = test.labels[cell.test], classifier.classes_
+        y, classes = test.labels["test"], classifier.classes_
         whole = _all_columns(proba, classes, len(data.class_names))
         if len(columns) < len(data.class_names):
             whole = whole[:, columns] + np.finfo(float).tiny  # a row of zeros becomes uniform

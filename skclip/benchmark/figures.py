@@ -80,7 +80,7 @@ def curves_over_shots(study, metrics, backbone):
         axes = figure.subplots(1, len(metrics), squeeze=False)[0]
         for ax, (metric, (title, factor, *_)) in zip(axes, metrics.items(), strict=True):
             found = study.intervals(metric, settings)
-            for index, (method, by_shots) in enumerate(found.items()):
+            for index, (method, by_shots) in enumerate(found.iterrows()):
                 _curve(ax, by_shots, factor, style_of(index), label_of(method))
             ax.set_xscale("log", base=2)
             ax.set_xticks(study.shots, [str(shots) for shots in study.shots])
@@ -92,9 +92,9 @@ def curves_over_shots(study, metrics, backbone):
 
 
 def _curve(ax, by_shots, factor, style, label):
-    shots = list(by_shots)
-    mean = factor * np.array([value.mean for value in by_shots.values()])
-    half = factor * np.nan_to_num([value.half_width for value in by_shots.values()])
+    shots = by_shots.index
+    mean = factor * np.array([value.mean for value in by_shots])
+    half = factor * np.nan_to_num([value.half_width for value in by_shots])
     ax.plot(shots, mean, label=label, linewidth=1.3, markersize=4, **style)
     if half.any():
         ax.fill_between(

@@ -42,8 +42,8 @@ class RankTest(NamedTuple):
         return found
 
 
-def nemenyi_critical_difference(n_methods, n_datasets, alpha=ALPHA):
-    """Smallest significant difference of two mean ranks.
+def nemenyi_critical_difference(n_methods, n_datasets):
+    """Smallest difference of two mean ranks that is significant at ALPHA.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def nemenyi_critical_difference(n_methods, n_datasets, alpha=ALPHA):
     >>> round(nemenyi_critical_difference(4, 14), 2)  # Demšar 2006, section 3.2.3, says 1.25
     1.25
     """
-    q = studentized_range.ppf(1 - alpha, n_methods, np.inf) / np.sqrt(2)
+    q = studentized_range.ppf(1 - ALPHA, n_methods, np.inf) / np.sqrt(2)
     return float(q * np.sqrt(n_methods * (n_methods + 1) / (6 * n_datasets)))
 
 
@@ -88,7 +88,7 @@ def rank_methods(study, metric, sign=1):
         index=["dataset", "setting", "shots"], columns="method", values=metric
     )  # of the cells that were run
     complete = means.reindex(columns=study.methods).dropna(axis=1)
-    if complete.shape[1] < 2:
+    if complete.empty or complete.shape[1] < 2:
         return None
     ranks = (sign * complete).rank(axis=1)
     return compare_ranks(list(complete.columns), ranks.groupby(level="dataset").mean())

@@ -143,9 +143,9 @@ def recommend(results, *, tolerance=0.01, model=None, pretrained=None, templates
     settings = study.of_backbone(backbone)
     found = {metric: study.intervals(metric, settings) for metric in ("accuracy", "ece", "nll")}
     curve = {
-        shots: {metric: intervals[method][shots] for metric, intervals in found.items()}
+        shots: {metric: table.at[method, shots] for metric, table in found.items()}
         for shots in study.shots
-        if not np.isnan(found["nll"][method][shots].mean)
+        if not np.isnan(found["nll"].at[method, shots].mean)
     }
     enough = curve[most]["accuracy"].mean - tolerance
     return Recommendation(

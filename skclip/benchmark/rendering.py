@@ -1,29 +1,21 @@
 """Tables as files, and one HTML page that needs nothing else: style and figures are inside it."""
 
 import re
-from dataclasses import dataclass, field
 from importlib.resources import files
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
-from skclip.benchmark.tables import CROSS, Table
+from skclip.benchmark.tables import CROSS
 
-__all__ = ["FORMATS", "Section", "list_table", "page", "to_csv", "to_latex", "to_rst"]
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading, and under it text as it is, figures as (SVG, caption), tables."""
-
-    title: str
-    text: str = ""
-    figures: list[tuple[str, str]] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
+__all__ = ["FORMATS", "list_table", "page", "to_csv", "to_latex", "to_rst"]
 
 
 def page(title, subtitle, sections):
-    """The text of the page. All but the SVG of figures is escaped."""
+    """The text of the page: sections are (title, text, figures as (SVG, caption), tables).
+
+    All but the SVG is escaped.
+    """
     # Escapes all it is given; a name without a value is an error.
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

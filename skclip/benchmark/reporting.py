@@ -13,7 +13,7 @@ from skclip.benchmark.diagrams import (
 from skclip.benchmark.figures import curves_over_shots, draw, for_file, for_page, rank_diagram
 from skclip.benchmark.ranks import rank_methods
 from skclip.benchmark.recommendation import recommend
-from skclip.benchmark.rendering import FORMATS, Section, page
+from skclip.benchmark.rendering import FORMATS, page
 from skclip.benchmark.study import Study
 from skclip.benchmark.tables import SHOWN, study_tables
 from skclip.utils.files import slug, write_text
@@ -21,6 +21,19 @@ from skclip.utils.files import slug, write_text
 __all__ = ["report"]
 
 _IN_FIGURE = ("accuracy", "ece", "nll")
+# (title of a section, what names of its figures begin with, and those of its tables)
+_SECTIONS = (
+    ("Over shots", ("over_shots",), tuple(SHOWN)),
+    (
+        "What may be accepted",
+        ("risk_coverage", "reliability"),
+        ("sample_coverage", "class_coverage"),
+    ),
+    ("Domain generalisation", (), ("shifts",)),
+    ("Mean ranks", ("ranks",), ("mean_ranks",)),
+    ("Cost", (), ("fit_seconds",)),
+    ("Failures", (), ("failures",)),
+)
 
 
 def report(results, out=None, *, formats=("rst", "csv", "latex", "html")):
@@ -69,7 +82,7 @@ def report(results, out=None, *, formats=("rst", "csv", "latex", "html")):
     for suffix, write in (FORMATS[name] for name in formats if name != "html"):
         for table in tables:
             write_text(out / "tables" / f"{table.name}.{suffix}", write(table))
-    figures = list(_figures(study))
+    figures = [(name, draw(name, fill, size), text) for name, fill, size, text in _figures(study)]
     for name, svg, _ in figures:
         write_text(out / "figures" / f"{name}.svg", for_file(svg))
     if "html" in formats:
@@ -78,13 +91,11 @@ def report(results, out=None, *, formats=("rst", "csv", "latex", "html")):
 
 
 def _figures(study):
-    """(name, SVG, caption) of everything that can be drawn."""
+    """(name, what fills it, size, caption) of everything that can be drawn."""
     height = max(3.2, 0.2 * len(study.methods))
     for backbone in study.backbones:
         settings = study.of_backbone(backbone)
-        if not settings:
-            continue
-        end = "_" + slug(backbone) if len(study.backbones) > 1 else ""
+        end = f"_{slug(backbone)}" if len(study.backbones) > 1 else ""
         of = f" {backbone}." if end else ""
         if len(study.shots) > 1:
             metrics = {metric: SHOWN[metric] for metric in _IN_FIGURE}
@@ -92,17 +103,17 @@ def _figures(study):
             caption = (
                 f"Means over {len(settings)} data sets; bands are 95 % intervals over draws.{of}"
             )
-            yield _drawn(f"over_shots{end}", fill, (11.5, height), caption)
+            yield f"over_shots{end}", fill, (11.5, height), caption
         shots = study.shots[-1]
         pooled = pooled_predictions(study, settings, shots)
         if pooled:
             caption = f"All test rows of all draws and data sets, {shots} shots.{of}"
             fill = risk_coverage_curves(study, pooled)
-            yield _drawn(f"risk_coverage{end}", fill, (7.5, height + 0.4), caption)
+            yield f"risk_coverage{end}", fill, (7.5, height + 0.4), caption
             fill = reliability_diagrams(study, pooled)
             caption += f" Points of bins with at least {FEWEST} predictions."
-            yield _drawn(f"reliability{end}", fill, reliability_size(pooled), caption)
-    for metric in ("accuracy", "ece", "nll"):
+            yield f"reliability{end}", fill, reliability_size(pooled), caption
+    for metric in _IN_FIGURE:
         test = rank_methods(study, metric, SHOWN[metric][3])
         if test is not None and len(test.methods) > 2:
             caption = (
@@ -110,42 +121,19 @@ def _figures(study):
                 "A bar joins methods that do not differ significantly."
             )
             size = (8.5, 1.3 + 0.17 * len(test.methods) + 0.09 * len(test.groups()))
-            yield _drawn(f"ranks_{metric}", rank_diagram(test), size, caption)
-
-
-def _drawn(name, fill, size, caption):
-    return name, draw(name, fill, size), caption
+            yield f"ranks_{metric}", rank_diagram(test), size, caption
 
 
 def _page(study, tables, figures):
-    def of(*starts):
-        return [
-            (for_page(svg, caption), caption) for n, svg, caption in figures if n.startswith(starts)
-        ]
-
-    def named(*starts):
-        return [table for table in tables if table.name.startswith(starts)]
-
-    sections = [
-        Section("Recommendation", recommend(study.folder).text()),
-        Section("Over shots", figures=of("over_shots"), tables=named(*SHOWN)),
-        Section(
-            "What may be accepted",
-            figures=of("risk_coverage", "reliability"),
-            tables=named("sample_coverage", "class_coverage"),
-        ),
-        Section("Domain generalisation", tables=named("shifts")),
-        Section("Mean ranks", figures=of("ranks"), tables=named("mean_ranks")),
-        Section("Cost", tables=named("fit_seconds")),
-        Section("Failures", tables=named("failures")),
-    ]
-    sections = [s for s in sections if s.text or s.figures or s.tables]
-    count = f"{len(study.frame)} fits"
-    if study.failed:
-        count += f", {len(study.failed)} more failed"
+    sections = [("Recommendation", recommend(study.folder).text(), [], [])]
+    for title, drawn, tabled in _SECTIONS:
+        chosen = [(for_page(svg, c), c) for name, svg, c in figures if name.startswith(drawn)]
+        sections.append((title, "", chosen, [t for t in tables if t.name.startswith(tabled)]))
+    failed = f", {len(study.failed)} more failed" if study.failed else ""
     subtitle = (
-        f"{count}: {len(study.datasets)} data sets, {len(study.methods)} methods, "
-        f"{'/'.join(map(str, study.shots))} shots per class. Written by skclip "
+        f"{len(study.frame)} fits{failed}: {len(study.datasets)} data sets, {len(study.methods)} "
+        f"methods, {'/'.join(map(str, study.shots))} shots per class. Written by skclip "
         f"{version('skclip')}."
     )
+    sections = [section for section in sections if any(section[1:])]
     return page(f"Results: {', '.join(study.datasets)}", subtitle, sections)

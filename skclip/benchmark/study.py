@@ -149,7 +149,7 @@ class Study:
         everything = sorted(set(frame["setting"]))
         self.settings = [s for s in everything if s.trained_on is None]
         self.shifts = [s for s in everything if s.trained_on is not None]
-        self.backbones = sorted({s.backbone for s in everything})
+        self.backbones = sorted({s.backbone for s in self.settings})
         self.datasets = sorted({s.dataset for s in self.settings})
 
     def rows_of(self, settings: Sequence[Setting]) -> pd.DataFrame:
@@ -182,7 +182,7 @@ class Study:
         wide = self.frame.pivot(index=["method", "shots", "seed"], columns="setting", values=metric)
         return wide.reindex(columns=list(settings)).dropna().mean(axis=1).dropna()
 
-    def intervals(self, metric: str, settings: Sequence[Setting]) -> dict[str, dict[int, Interval]]:
+    def intervals(self, metric: str, settings: Sequence[Setting]) -> pd.DataFrame:
         """Intervals of the means over settings, those of :meth:`draws`.
 
         Parameters
@@ -193,13 +193,14 @@ class Study:
 
         Returns
         -------
-        dict
-            Method -> shots -> interval, NaN where there is no draw.
+        DataFrame
+            Of :class:`Interval`, NaN where there is no draw: methods down, shots across.
         """
         groups = self.draws(metric, settings).groupby(level=["method", "shots"])
         found = {key: interval(values) for key, values in groups}
         nothing = interval([])
-        return {m: {k: found.get((m, k), nothing) for k in self.shots} for m in self.methods}
+        table = [[found.get((m, k), nothing) for k in self.shots] for m in self.methods]
+        return pd.DataFrame(table, index=self.methods, columns=self.shots)
 
     def of_backbone(self, backbone: str) -> list[Setting]:
         """Settings with this backbone.

@@ -1,6 +1,6 @@
 """The tables of a study, in the layout of the literature: methods down, shots across."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -27,24 +27,31 @@ _MEANING = {"ece": "Ten bins of equal width. ", "aece": "Ten bins of equal count
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Entries of text, the first `n_names` columns of which are names, the others numbers.
+    """Entries of text; levels of the index are names, columns are numbers.
 
-    `best` is True, in the shape of the numbers, where an entry is printed bold.
+    `best`, of the same shape, is True where an entry is printed bold.
     """
 
     name: str
     title: str
-    frame: pd.DataFrame
-    n_names: int
+    entries: pd.DataFrame
     note: str = ""
-    best: np.ndarray | None = field(default=None, repr=False)
+    best: pd.DataFrame | None = None
+
+    @property
+    def frame(self):
+        """Names and entries as columns of text."""
+        return self.entries.reset_index().map(str).rename(columns=str)
+
+    @property
+    def n_names(self):
+        return self.entries.index.nlevels
 
     @property
     def bold(self):
-        """Of the shape of `frame`: what is best and not empty."""
-        if self.best is None:
-            return np.zeros(self.frame.shape, dtype=bool)
-        return np.pad(self.best, ((0, 0), (self.n_names, 0))) & (self.frame != "").to_numpy()
+        """Of the shape of `frame`."""
+        best = np.zeros(self.entries.shape, bool) if self.best is None else self.best.to_numpy()
+        return np.pad(best, ((0, 0), (self.n_names, 0)))
 
 
 def study_tables(study):
@@ -55,10 +62,9 @@ def study_tables(study):
             settings = study.of_backbone(backbone)
             several = len(settings) > 1
             if several:
-                tables.append(over_shots(study, metric, backbone, [("average", settings)]))
-            groups = [(_name(setting, settings), [setting]) for setting in settings]
-            end = "_by_dataset" if several else ""
-            tables.append(over_shots(study, metric, backbone, groups, end))
+                tables.append(over_shots(study, metric, backbone, {"average": settings}))
+            groups = {_name(setting, settings): [setting] for setting in settings}
+            tables.append(over_shots(study, metric, backbone, groups, "_by_dataset" * several))
     for kind in ("sample", "class"):
         tables += [selective(study, kind, backbone) for backbone in study.backbones]
     tables += [shifts(study, backbone) for backbone in study.backbones]
@@ -67,27 +73,20 @@ def study_tables(study):
 
 
 def over_shots(study, metric, backbone, groups, end=""):
-    """One row per group of settings, (name, settings), and method; a column per shots."""
+    """One row per group of settings, name -> settings, and method; a column per shots."""
     title, factor, decimals, sign = SHOWN[metric]
-    names, rows = [], []
-    for name, members in groups:
-        for method, by_shots in study.intervals(metric, members).items():
-            names.append((name, label_of(method)))
-            rows.append(list(by_shots.values()))
-    scores = pd.DataFrame([[sign * value.mean for value in row] for row in rows])
+    found = pd.concat(
+        {name: study.intervals(metric, members) for name, members in groups.items()},
+        names=["Data set", "Method"],
+    )
+    scores = sign * found.map(lambda value: value.mean)
     return Table(
         f"{metric}{end}{_suffix(study, backbone)}",
         f"{title}, over shots per class{_of(study, backbone)}",
-        _frame(
-            ("Data set", "Method"),
-            names,
-            map(str, study.shots),
-            [[value.text(decimals, factor) for value in row] for row in rows],
-        ),
-        2,
+        found.map(lambda value: value.text(decimals, factor)).rename(label_of, level="Method"),
         f"{_MEANING.get(metric, '')}Mean over draws ± half of its 95 % interval over them; the "
         f"{'largest' if sign < 0 else 'smallest'} mean is bold.",
-        _smallest(scores, [name for name, _ in names]),
+        _smallest(scores, "Data set"),
     )
 
 
@@ -98,25 +97,21 @@ def selective(study, kind, backbone):
     fewer than half of the draws are.
     """
     settings = study.of_backbone(backbone)
-    columns = [f"{kind}_coverage_{round(100 * t)}" for t in THRESHOLDS]
-    rows = study.rows_of(settings).sort_values("shots", kind="stable")
-    cells = rows.groupby(["shots", "setting", "method"], sort=False)[columns]
+    columns = {f"{kind}_coverage_{round(100 * t)}": f"{t:.2f}" for t in THRESHOLDS}
+    rows = study.rows_of(settings).sort_values("shots", kind="stable").rename(columns=columns)
+    cells = rows.groupby(["shots", "setting", "method"], sort=False)[[*columns.values()]]
     means = cells.mean().where(cells.count().ge(cells.size() / 2, axis=0))
-    names = [(str(k), _name(s, settings), label_of(method)) for k, s, method in means.index]
+    means.index.names = ["Shots", "Data set", "Method"]
+    means = means.rename(label_of, level="Method")
+    entries = means.map(lambda mean: CROSS if np.isnan(mean) else f"{100 * mean:.1f}")
     return Table(
         f"{kind}_coverage{_suffix(study, backbone)}",
         f"{'Share of the samples' if kind == 'sample' else 'Share of the classes'} covered at a "
         f"confidence, %{_of(study, backbone)}",
-        _frame(
-            ("Shots", "Data set", "Method"),
-            names,
-            (f"{t:.2f}" for t in THRESHOLDS),
-            means.map(lambda mean: CROSS if np.isnan(mean) else f"{100 * mean:.1f}").to_numpy(),
-        ),
-        3,
+        entries.rename(lambda setting: _name(setting, settings), level="Data set"),
         f"Mean over the draws in which those selected are as accurate as the threshold says; "
         f"{CROSS} where they are in fewer than half of the draws.",
-        _smallest(-means, [name[:2] for name in names]),
+        _smallest(-means, ["Shots", "Data set"]),
     )
 
 
@@ -125,24 +120,24 @@ def shifts(study, backbone):
     members = [setting for setting in study.shifts if setting.backbone == backbone]
     if not members:
         return None
-    shifted = sorted({s.dataset for s in members})
     shots = study.shots[-1]
-    names, entries = [], []
+    found = {}
     for source in sorted({s.trained_on for s in members}):
-        target = [s for s in members if s.trained_on == source]
         origin = [s for s in study.of_backbone(backbone) if s.dataset == source]
-        columns = [origin[:1], *([s for s in target if s.dataset == n] for n in shifted), target]
+        target = [s for s in members if s.trained_on == source]
+        columns = {"itself": origin[:1]}
+        columns |= {n: [s for s in target if s.dataset == n] for n in _datasets(members)}
+        columns["average of shifts"] = target
         for metric in ("accuracy", "ece"):
-            found = [study.intervals(metric, column) for column in columns]
-            for method in study.methods:
-                names.append((SHOWN[metric][0], source, label_of(method)))
-                entries.append([by_method[method][shots].text(1, 100) for by_method in found])
-    header = ("itself", *shifted, "average of shifts")
+            found[SHOWN[metric][0], source] = pd.DataFrame(
+                {name: study.intervals(metric, s)[shots] for name, s in columns.items()}
+            )
     return Table(
         f"shifts{_suffix(study, backbone)}",
         f"Domain generalisation at {shots} shots{_of(study, backbone)}",
-        _frame(("Metric", "Fitted on", "Method"), names, header, entries),
-        3,
+        pd.concat(found, names=["Metric", "Fitted on", "Method"])
+        .map(lambda value: value.text(1, 100))
+        .rename(label_of, level="Method"),
         "Where a shift has fewer classes, probabilities are those of its classes, renormalised.",
     )
 
@@ -153,17 +148,12 @@ def mean_ranks(study):
     tests = {SHOWN[m][0].split(",")[0]: test for m, test in tests.items() if test is not None}
     if not tests:
         return None
-    ranks = pd.DataFrame({m: pd.Series(t.mean_ranks, t.methods) for m, t in tests.items()})
+    ranks = pd.DataFrame({name: pd.Series(t.mean_ranks, t.methods) for name, t in tests.items()})
     ranks = ranks.reindex([method for method in study.methods if method in ranks.index])
-    entries = [
-        *ranks.map(_decimals).to_numpy(),
-        [_p_value(test.p_value) for test in tests.values()],
-        [_decimals(test.critical_difference) for test in tests.values()],
-    ]
-    names = [
-        *map(label_of, ranks.index),
-        "Friedman's p",
-        f"Critical difference, {100 * ALPHA:.0f} %",
+    entries = ranks.map(_two_decimals).rename(label_of).rename_axis("Method")
+    entries.loc["Friedman's p"] = [_p_value(test.p_value) for test in tests.values()]
+    entries.loc[f"Critical difference, {100 * ALPHA:.0f} %"] = [
+        _two_decimals(test.critical_difference) for test in tests.values()
     ]
     n = max(test.n_datasets for test in tests.values())
     note = (
@@ -173,14 +163,8 @@ def mean_ranks(study):
     )
     if n <= 10:
         note += " The p-value is that of the chi-squared limit, which is rough below ten data sets."
-    return Table(
-        "mean_ranks",
-        "Mean ranks, 1 for the best",
-        _frame(("Method",), [(name,) for name in names], tests, entries),
-        1,
-        note,
-        np.pad(_smallest(ranks, np.zeros(len(ranks))), ((0, 2), (0, 0))),
-    )
+    best = (ranks <= ranks.min() + 1e-12).rename(label_of).reindex(entries.index, fill_value=False)
+    return Table("mean_ranks", "Mean ranks, 1 for the best", entries, note, best)
 
 
 def cost(study):
@@ -190,13 +174,7 @@ def cost(study):
     return Table(
         "fit_seconds",
         "Seconds of a fit, over shots per class",
-        _frame(
-            ("Method",),
-            [(label_of(method),) for method in seconds.index],
-            map(str, seconds.columns),
-            seconds.map(_decimals).to_numpy(),
-        ),
-        1,
+        seconds.map(_two_decimals).rename(label_of).rename_axis("Method"),
         "Median over data sets and draws, by one thread.",
     )
 
@@ -206,28 +184,24 @@ def failures(study):
         return None
     columns = ["dataset", "backbone", "shots", "seed", "method", "error"]
     frame = pd.DataFrame(study.failed)[columns].rename(columns=str.capitalize)
-    return Table("failures", "Fits that failed", frame, len(columns))
-
-
-def _frame(kinds, names, columns, entries):
-    """Text under a header: tuples of names, what kinds they are, and a row of entries for each."""
-    rows = [[*name, *row] for name, row in zip(names, entries, strict=True)]
-    return pd.DataFrame(rows, columns=[*kinds, *columns])
+    return Table("failures", "Fits that failed", frame.set_index(list(frame.columns)))
 
 
 def _smallest(scores, groups):
     """Where a score is the smallest of its column in its group of rows, ties included."""
-    scores = scores.reset_index(drop=True)
-    keys = pd.factorize(pd.Series(groups, dtype=object))[0]
-    return (scores <= scores.groupby(keys).transform("min") + 1e-12).to_numpy()
+    return scores <= scores.groupby(level=groups, sort=False).transform("min") + 1e-12
 
 
-def _decimals(value):
+def _two_decimals(value):
     return "" if np.isnan(value) else f"{value:.2f}"
 
 
 def _p_value(p):
     return "" if np.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _datasets(settings):
+    return sorted({setting.dataset for setting in settings})
 
 
 def _name(setting, settings):

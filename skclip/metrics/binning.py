@@ -1,6 +1,6 @@
 """Confidences in bins: the arithmetic behind calibration errors and reliability diagrams."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,6 @@ from skclip.metrics.weights import as_repetitions
 __all__ = [
     "STRATEGIES",
     "Bins",
-    "Strategy",
     "bin_confidences",
     "bin_edges",
     "check_strategy",
@@ -19,7 +18,6 @@ __all__ = [
 ]
 
 Float = NDArray[np.float64]
-Strategy = Literal["uniform", "quantile"]
 STRATEGIES = ("uniform", "quantile")
 
 # netcal keeps confidences this far from 0 and 1 before it bins them. A confidence of 1 then

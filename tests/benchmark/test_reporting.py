@@ -129,8 +129,8 @@ def test_methods_are_printed_by_their_labels():
 
 
 def test_every_format_escapes_what_it_must():
-    frame = pd.DataFrame({"x_1": ["<b>*"], "n_": [f"1 ± {CROSS}"]})
-    entry = Table("t", "A & B, 5 %", frame, 1, note="50 % of `n_`.", best=np.array([[True]]))
+    entries = pd.DataFrame({"n_": [f"1 ± {CROSS}"]}, index=pd.Index(["<b>*"], name="x_1"))
+    entry = Table("t", "A & B, 5 %", entries, "50 % of `n_`.", best=entries != "")
     latex = to_latex(entry)
     assert r"\caption{A \& B, 5 \%}" in latex
     assert r"x\_1 & n\_ \\" in latex
@@ -176,8 +176,8 @@ def test_curves_are_the_means_with_their_intervals(results):
     (axes,) = figure.axes
     found = study.intervals("accuracy", study.settings)
     bands = iter(axes.collections)
-    for line, by_shots in zip(axes.lines, found.values(), strict=True):
-        mean, half = 100 * np.array(list(by_shots.values())).T
+    for line, method in zip(axes.lines, study.methods, strict=True):
+        mean, half = 100 * np.array(list(found.loc[method])).T
         np.testing.assert_allclose(line.get_xydata(), np.column_stack([study.shots, mean]))
         if half.any():  # zero-shot has none
             box = next(bands).get_paths()[0].get_extents()
