@@ -13,7 +13,7 @@ help:
 	@echo "make demo       set up, then real images -> calibrated probabilities, offline (3 min after installation)"
 	@echo "make test       the default test suite with coverage"
 	@echo "make test-slow  the tests that are marked slow"
-	@echo "make lint       ruff (lint and format check) and mypy on the numerical core"
+	@echo "make lint       ruff (lint and format check), and mypy on what has types"
 	@echo "make docs       the HTML documentation, warnings as errors, in docs/_build/html"
 	@echo "make bench      the comparisons of benchmarks/ (feature sets need SKCLIP_FEATURE_SETS)"
 	@echo "make clean      remove what the other targets made"

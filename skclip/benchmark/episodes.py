@@ -4,7 +4,9 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from skclip.benchmark.feature_data import FeatureDataset
 from skclip.datasets import draw_few_shots
 from skclip.exceptions import DatasetError
 from skclip.utils.messages import listing
@@ -26,14 +28,14 @@ class Episode:
 class Support:
     """Rows to fit and to calibrate on, and a hash of both."""
 
-    X: np.ndarray
-    y: np.ndarray
-    X_val: np.ndarray
-    y_val: np.ndarray
+    X: NDArray[np.float64]
+    y: NDArray[np.int64]
+    X_val: NDArray[np.float64]
+    y_val: NDArray[np.int64]
     fingerprint: str
 
 
-def draw_support(data, episode):
+def draw_support(data: FeatureDataset, episode: Episode) -> Support:
     """K images per class, and min(K, 4) more per class for what needs a validation set.
 
     They come from the split "val" where there is one that shots are not drawn from, else

@@ -6,9 +6,11 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
 from threadpoolctl import threadpool_limits
 
@@ -47,7 +49,7 @@ class Cell:
     calibrators: tuple[str, ...]
     shifts: tuple[tuple[str, str], ...] = ()
 
-    def keys(self, backbone):
+    def keys(self, backbone: str) -> list[tuple[str, ...]]:
         """Of the rows; the support of a shift names what was fitted: "imagenet:train"."""
         e = self.episode
         tested = [(e.dataset, e.support)]
@@ -56,7 +58,9 @@ class Cell:
         return [(n, backbone, s, *tail, c) for n, s in tested for c in self.calibrators]
 
 
-def measure(y_true, y_proba, labels):
+def measure(
+    y_true: NDArray[Any], y_proba: NDArray[np.floating[Any]], labels: NDArray[Any]
+) -> dict[str, float]:
     """METRICS of predictions; coverages are NaN where they are not reliable."""
     given = {"labels": labels}
     values = {
@@ -80,7 +84,7 @@ def measure(y_true, y_proba, labels):
     return values
 
 
-def evaluate(cell):
+def evaluate(cell: Cell) -> list[tuple[dict[str, str], Any]]:
     """Rows and compact predictions of one fit, one of each per calibrator.
 
     A failure is a row with ``status="failed"`` and the last line of the error; predictions
@@ -89,7 +93,7 @@ def evaluate(cell):
     """
     data = load_feature_dataset(cell.path)
     keys = cell.keys(data.backbone)
-    support, fitted, common = None, None, {}
+    common: dict[str, Any] = {}
     try:
         support = draw_support(data, cell.episode)
         common = {"episode": support.fingerprint}

@@ -4,10 +4,14 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from skclip.datasets import ImageDataset
 from skclip.exceptions import DatasetError
 from skclip.features import CLIPFeaturizer
 from skclip.prompts import RAW_TEXT_NORM, ClassPrompts, Prototypes
@@ -26,8 +30,8 @@ class FeatureDataset:
     median norm of raw text embeddings; `fingerprint` identifies features and texts.
     """
 
-    features: dict[str, np.ndarray]
-    labels: dict[str, np.ndarray]
+    features: dict[str, NDArray[np.float64]]
+    labels: dict[str, NDArray[np.int64]]
     prototypes: Prototypes
     class_names: tuple[str, ...]
     backbone: str
@@ -35,7 +39,7 @@ class FeatureDataset:
     fingerprint: str
 
 
-def load_feature_dataset(path):
+def load_feature_dataset(path: str | PathLike[str]) -> FeatureDataset:
     """Features from an ``.npz`` file, or a folder of ``.npy`` files, of the same names.
 
     Parameters
@@ -71,7 +75,7 @@ def _files(path):
 
 
 @lru_cache(maxsize=8)
-def _load(path, stamp):
+def _load(path: Path, stamp: int) -> FeatureDataset:
     """One copy per process; `stamp` tells a changed file from the one that was read."""
     if path.is_file():
         with np.load(path, allow_pickle=False) as file:
@@ -89,8 +93,7 @@ def _load(path, stamp):
     features, labels = {}, {}
     for split in splits:
         X, y = arrays[f"{split}_features"], arrays.get(f"{split}_labels")
-        _check_split(path, split, X, y, text)
-        features[split], labels[split] = X.astype(np.float64), y.astype(np.int64)
+        features[split], labels[split] = _checked_split(path, split, X, y, text)
     scale = float(arrays["logit_scale"]) if "logit_scale" in arrays else None
     names = arrays.get("class_names", np.arange(len(text)))
     return FeatureDataset(
@@ -104,7 +107,7 @@ def _load(path, stamp):
     )
 
 
-def _check_split(path, split, X, y, text):
+def _checked_split(path, split, X, y, text):
     if y is None:
         raise DatasetError(f"{path} must hold {split}_labels; got {split}_features only.")
     if X.ndim != 2 or X.shape[1] != text.shape[1] or y.shape != (len(X),):
@@ -117,6 +120,7 @@ def _check_split(path, split, X, y, text):
             f"{split}_labels must be codes from 0 to {len(text) - 1}, one per text feature; got "
             f"{y.min()} to {y.max()} in {path}."
         )
+    return X.astype(np.float64), y.astype(np.int64)
 
 
 def _digest(*arrays):
@@ -128,8 +132,15 @@ def _digest(*arrays):
 
 
 def embed_dataset(
-    dataset, path, *, pretrained, model=None, templates=None, verbose=0, **parameters
-):
+    dataset: ImageDataset,
+    path: str | PathLike[str],
+    *,
+    pretrained: str | Path,
+    model: str | None = None,
+    templates: Any = None,
+    verbose: int = 0,
+    **parameters: Any,
+) -> Path:
     """Embed a data set of images once, into an ``.npz`` file that is reused.
 
     Parameters

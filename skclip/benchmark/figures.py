@@ -3,6 +3,7 @@
 import html
 import io
 import re
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def draw(name, fill, figsize):
     colours = dict.fromkeys(
         ("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "text.color"), _INK
     )
-    settings = colours | {
+    settings: Any = colours | {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
         "font.size": 9,

@@ -14,17 +14,17 @@ class PeakMemory:
     Linux forgets the peak when asked to; elsewhere the peak of the process so far is given.
     """
 
-    def __enter__(self):
+    def __enter__(self) -> "PeakMemory":
         if _RESET.exists():
             _RESET.write_text("5", encoding="ascii")
         self.mib = float("nan")
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.mib = _peak_mib()
 
 
-def _peak_mib():
+def _peak_mib() -> float:
     if _STATUS.exists():
         for line in _STATUS.read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):

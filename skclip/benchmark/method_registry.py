@@ -68,7 +68,8 @@ class Method:
         if "random_state" in accepted:
             parameters.setdefault("random_state", seed)
         if self.recipe is not None:
-            return cls.from_recipe(self.recipe, data.prototypes.vectors, **parameters)
+            text: Any = data.prototypes
+            return cls.from_recipe(self.recipe, text.vectors, **parameters)
         if "prototypes" in accepted:
             parameters.setdefault("prototypes", data.prototypes)
         return cls(**parameters)

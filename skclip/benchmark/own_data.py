@@ -1,6 +1,8 @@
 """A study of a user's own images: what to hold out, which methods and shots."""
 
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -17,7 +19,7 @@ OWN_METHODS = ("zero-shot", "clap-optimum", "tip-adapter", "gda", "proker", "bay
 _MOST_SHOTS = 16
 
 
-def hold_out(dataset, *, share=0.5, random_state=0):
+def hold_out(dataset: ImageDataset, *, share: float = 0.5, random_state: int = 0) -> ImageDataset:
     """The same images with a share of each class as split "test", if there is none.
 
     Parameters
@@ -63,7 +65,13 @@ def hold_out(dataset, *, share=0.5, random_state=0):
     return ImageDataset(dataset.name, dataset.class_names, splits, dataset.template_set)
 
 
-def study_of(source, *, model=None, pretrained=None, templates=None):
+def study_of(
+    source: str | PathLike[str],
+    *,
+    model: str | None = None,
+    pretrained: str | Path | None = None,
+    templates: Any = None,
+) -> dict[str, Any]:
     """Arguments for :func:`run` that compare adapters on somebody's own data.
 
     Parameters
@@ -83,7 +91,7 @@ def study_of(source, *, model=None, pretrained=None, templates=None):
     source = Path(source).expanduser()
     if source.suffix == ".npz" or (source.is_dir() and any(source.glob("*.npy"))):
         labels = load_feature_dataset(source).labels.get("train", np.array([], dtype=int))
-        table = {"features": str(source)}
+        table: dict[str, Any] = {"features": str(source)}
     else:
         load = load_image_csv if source.suffix.lower() == ".csv" else load_image_folder
         if pretrained is None:

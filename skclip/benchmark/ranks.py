@@ -10,10 +10,14 @@ with q the quantile of the studentised range for k groups, divided by the square
 (J. Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 2006).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
+
+from skclip.benchmark.study import Study
 
 __all__ = ["RankTest", "compare_ranks", "nemenyi_critical_difference", "rank_methods"]
 
@@ -24,12 +28,12 @@ class RankTest(NamedTuple):
     """Mean ranks of k methods over N data sets; p-value and difference NaN where N or k is few."""
 
     methods: tuple[str, ...]
-    mean_ranks: np.ndarray
+    mean_ranks: NDArray[np.float64]
     n_datasets: int
     p_value: float
     critical_difference: float
 
-    def groups(self):
+    def groups(self) -> list[tuple[str, ...]]:
         """Maximal runs of methods, in order of rank, no two of which differ."""
         order = np.argsort(self.mean_ranks, kind="stable")
         ranks = self.mean_ranks[order]
@@ -42,7 +46,7 @@ class RankTest(NamedTuple):
         return found
 
 
-def nemenyi_critical_difference(n_methods, n_datasets):
+def nemenyi_critical_difference(n_methods: int, n_datasets: int) -> float:
     """Smallest difference of two mean ranks that is significant at ALPHA.
 
     Examples
@@ -55,7 +59,7 @@ def nemenyi_critical_difference(n_methods, n_datasets):
     return float(q * np.sqrt(n_methods * (n_methods + 1) / (6 * n_datasets)))
 
 
-def compare_ranks(methods, scores):
+def compare_ranks(methods: Sequence[str], scores: ArrayLike) -> RankTest:
     """Mean ranks and their test.
 
     Parameters
@@ -76,7 +80,7 @@ def compare_ranks(methods, scores):
     return RankTest(tuple(methods), ranks.mean(axis=0), n, p_value, critical)
 
 
-def rank_methods(study, metric, sign=1):
+def rank_methods(study: Study, metric: str, sign: int = 1) -> RankTest | None:
     """A RankTest over the data sets of a study, of the methods that all its cells have.
 
     Cells of one data set (backbones, supports, shots) are not independent: methods are ranked

@@ -2,6 +2,9 @@
 
 import inspect
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,12 +46,12 @@ class Recommendation:
     n_draws: int
     shots_needed: int
     tolerance: float
-    curve: dict
+    curve: dict[int, dict[str, Interval]]
     last_gain: Interval
     as_good: tuple[str, ...]
     code: str
 
-    def text(self):
+    def text(self) -> str:
         """What the command line prints.
 
         Returns
@@ -95,7 +98,14 @@ class Recommendation:
         return [f"  {step} Gains shrink: expect less of the next step of this size."]
 
 
-def recommend(results, *, tolerance=0.01, model=None, pretrained=None, templates=None):
+def recommend(
+    results: str | PathLike[str],
+    *,
+    tolerance: float = 0.01,
+    model: str | None = None,
+    pretrained: str | Path | None = None,
+    templates: Any = None,
+) -> Recommendation:
     """Which method to use on these data, with how many labelled images.
 
     Parameters

@@ -1,7 +1,10 @@
 """A folder of results as tables, figures and one page."""
 
+from collections.abc import Sequence
 from importlib.metadata import version
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from skclip.benchmark.diagrams import (
     FEWEST,
@@ -36,7 +39,12 @@ _SECTIONS = (
 )
 
 
-def report(results, out=None, *, formats=("rst", "csv", "latex", "html")):
+def report(
+    results: str | PathLike[str],
+    out: str | PathLike[str] | None = None,
+    *,
+    formats: Sequence[str] = ("rst", "csv", "latex", "html"),
+) -> Path:
     """Write the tables and figures of a study, and one HTML page with all of them.
 
     Parameters
@@ -125,7 +133,7 @@ def _figures(study):
 
 
 def _page(study, tables, figures):
-    sections = [("Recommendation", recommend(study.folder).text(), [], [])]
+    sections: list[tuple[Any, ...]] = [("Recommendation", recommend(study.folder).text(), [], [])]
     for title, drawn, tabled in _SECTIONS:
         chosen = [(for_page(svg, c), c) for name, svg, c in figures if name.startswith(drawn)]
         sections.append((title, "", chosen, [t for t in tables if t.name.startswith(tabled)]))

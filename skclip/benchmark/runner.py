@@ -1,16 +1,19 @@
 """All fits of a study, in any number of processes, once each."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from skclip.benchmark.episodes import Episode
 from skclip.benchmark.evaluation import KEY, VALUES, Cell, evaluate
 from skclip.benchmark.feature_data import embed_dataset, load_feature_dataset
-from skclip.benchmark.method_registry import CALIBRATORS, METHODS, resolve_methods
+from skclip.benchmark.method_registry import CALIBRATORS, METHODS, Method, resolve_methods
 from skclip.benchmark.own_data import hold_out
 from skclip.benchmark.results import ResultFile
 from skclip.datasets import (
@@ -28,17 +31,17 @@ _SOURCES = ("features", "dataset", "few_shot", "folder", "csv")
 
 
 def run(
-    datasets,
-    out,
+    datasets: Iterable[Mapping[str, Any]],
+    out: str | PathLike[str],
     *,
-    methods=tuple(METHODS),
-    shots=(1, 2, 4, 8, 16),
-    seeds=(1, 2, 3),
-    calibrators=("none",),
-    n_jobs=None,
-    store_predictions=True,
-    verbose=1,
-):
+    methods: Iterable[str | Method | Mapping[str, Any]] = tuple(METHODS),
+    shots: Sequence[int] = (1, 2, 4, 8, 16),
+    seeds: Sequence[int] = (1, 2, 3),
+    calibrators: Sequence[str] = ("none",),
+    n_jobs: int | None = None,
+    store_predictions: bool = True,
+    verbose: int = 1,
+) -> Path:
     """Fit every method to every draw of every data set, and write a row for each.
 
     Parameters
@@ -90,13 +93,13 @@ def run(
     ``status`` "failed"; its traceback is in ``errors/``, and the others go on.
     """
     out = Path(out).expanduser()
-    methods = resolve_methods(methods)
+    resolved = resolve_methods(methods)
     unknown = [name for name in calibrators if name not in CALIBRATORS]
     if unknown:
         raise ValueError(f"calibrators must be among {CALIBRATORS}; got {unknown}.")
     sources = _with_shifts([_source(entry, out, verbose) for entry in datasets])
     results = ResultFile(out / RESULTS, KEY, VALUES)
-    cells = _cells(sources, methods, shots, seeds, tuple(calibrators), results.read())
+    cells = _cells(sources, resolved, shots, seeds, tuple(calibrators), results.read())
     tasks = [(cell, out, store_predictions) for cell in cells]
     results.extend(_run_cell, tasks, n_jobs=n_jobs, verbose=verbose)
     return results.path
@@ -188,12 +191,12 @@ def _run_cell(cell, out, store_predictions):
     return rows
 
 
-def prediction_path(out, key):
+def prediction_path(out: str | PathLike[str], key: Iterable[str]) -> Path:
     """Where the predictions of a row lie."""
     return Path(out) / "predictions" / f"{slug(*key)}.npz"
 
 
-def read_results(out):
+def read_results(out: str | PathLike[str]) -> list[dict[str, str]]:
     """Rows of ``results.csv`` in a folder, dictionaries of text.
 
     Parameters

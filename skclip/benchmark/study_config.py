@@ -3,6 +3,7 @@
 import os
 import tomllib
 from pathlib import Path
+from typing import Any
 
 __all__ = ["read_config"]
 
@@ -13,7 +14,7 @@ _KEYS = {
 _PATHS = ("features", "root", "folder", "csv")
 
 
-def read_config(path):
+def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Arguments of :func:`skclip.benchmark.run` from a TOML file.
 
     Paths are relative to the file; ``$NAME`` and ``~`` are expanded in them. Where there are

@@ -144,8 +144,8 @@ def shifts(study, backbone):
 
 def mean_ranks(study):
     """Mean ranks over data sets, with Friedman's test and the critical difference."""
-    tests = {metric: rank_methods(study, metric, SHOWN[metric][3]) for metric in SHOWN}
-    tests = {SHOWN[m][0].split(",")[0]: test for m, test in tests.items() if test is not None}
+    found = ((title, rank_methods(study, m, sign)) for m, (title, _, _, sign) in SHOWN.items())
+    tests = {title.split(",")[0]: test for title, test in found if test is not None}
     if not tests:
         return None
     ranks = pd.DataFrame({name: pd.Series(t.mean_ranks, t.methods) for name, t in tests.items()})

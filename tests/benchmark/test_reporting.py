@@ -336,6 +336,15 @@ def test_names_are_shown_as_they_are_whatever_is_in_them(tmp_path):
     assert all(name in curves for name in methods[:2])
 
 
+def test_the_package_does_not_load_the_benchmark():
+    """`import skclip` must not pay for pandas and templates where scikit-learn does not."""
+    code = (
+        "import sys, skclip; print([m for m in ('skclip.benchmark', 'jinja2') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_reporting_loads_no_interactive_backend(results, tmp_path):
     code = (
         "import sys; from skclip.benchmark import report\n"
