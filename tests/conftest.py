@@ -1,6 +1,7 @@
 """What every test may use."""
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,43 @@ def pytest_configure(config):
         import torch
 
         torch.set_num_threads(1)
+
+
+def pytest_report_header():
+    """Which versions a log is about: `make test-oldest` has others than `make test`."""
+    names = ("numpy", "scipy", "scikit-learn", "torch", "open_clip_torch", "netcal", "matplotlib")
+    return ", ".join(f"{name} {version(name)}" for name in names)
+
+
+def _fail_if_skipped(report):
+    """Where SKCLIP_ALLOWED_SKIPS is set, a skip for another reason than those is a failure.
+
+    It holds parts of reasons, between semicolons; CI sets it, so that a test that never runs
+    there is found.
+    """
+    allowed = os.environ.get("SKCLIP_ALLOWED_SKIPS")
+    if allowed is None or not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2]
+    if not any(part and part in reason for part in allowed.split(";")):
+        report.outcome = "failed"
+        report.longrepr = f"{reason}\nSKCLIP_ALLOWED_SKIPS={allowed!r} does not allow this skip."
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Tests and fixtures that skip."""
+    report = yield
+    _fail_if_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    """Modules that skip while they are imported (pytest.importorskip)."""
+    report = yield
+    _fail_if_skipped(report)
+    return report
 
 
 @pytest.fixture(scope="session")
