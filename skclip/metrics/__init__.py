@@ -29,20 +29,17 @@ from skclip.metrics.calibration import (
     expected_calibration_error,
     maximum_calibration_error,
 )
-from skclip.metrics.confidence_display import ConfidenceHistogramDisplay
-from skclip.metrics.coverage_display import CoverageAtReliabilityDisplay
-from skclip.metrics.debiased import debiased_calibration_error
-from skclip.metrics.detection import ood_auroc
+from skclip.metrics.confidence_histogram_display import ConfidenceHistogramDisplay
+from skclip.metrics.coverage_at_reliability_display import CoverageAtReliabilityDisplay
+from skclip.metrics.debiased_calibration import debiased_calibration_error
+from skclip.metrics.detection import error_detection_auroc, ood_auroc
 from skclip.metrics.reliability_coverage import reliability_coverage_table
 from skclip.metrics.reliability_display import ReliabilityDisplay
-from skclip.metrics.risk_coverage import (
+from skclip.metrics.risk_coverage import coverage_at_risk, risk_at_coverage, risk_coverage_curve
+from skclip.metrics.risk_coverage_area import (
     area_under_generalized_risk_coverage,
     area_under_risk_coverage,
-    coverage_at_risk,
-    error_detection_auroc,
     excess_aurc,
-    risk_at_coverage,
-    risk_coverage_curve,
 )
 from skclip.metrics.risk_coverage_display import RiskCoverageDisplay
 from skclip.metrics.scorers import get_scorer, get_scorer_names

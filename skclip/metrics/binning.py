@@ -1,24 +1,18 @@
 """Confidences in bins: the arithmetic behind calibration errors and reliability diagrams."""
 
-from typing import NamedTuple
+from numbers import Integral
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
+from skclip.metrics.probabilities import Float
 from skclip.metrics.weights import as_repetitions
 
-__all__ = [
-    "STRATEGIES",
-    "Bins",
-    "bin_confidences",
-    "bin_edges",
-    "check_strategy",
-    "proportion_interval",
-]
+__all__ = ["Bins", "Strategy", "bin_confidences", "bin_edges", "proportion_interval"]
 
-Float = NDArray[np.float64]
-STRATEGIES = ("uniform", "quantile")
+Strategy = Literal["uniform", "quantile"]
 
 # netcal keeps confidences this far from 0 and 1 before it bins them. A confidence of 1 then
 # lies in the last bin like any other, also where a quantile edge is 1.
@@ -32,7 +26,7 @@ class Bins(NamedTuple):
     weight: Float  # (b,) total weight, or the count
     confidence: Float  # (b,) mean confidence
     accuracy: Float  # (b,) share of correct samples
-    count: Float  # (b,) number of samples of equal weight that are as informative (Kish)
+    effective_size: Float  # (b,) number of samples of equal weight that are as informative (Kish)
 
     @property
     def gap(self) -> Float:
@@ -40,19 +34,19 @@ class Bins(NamedTuple):
         return np.where(self.weight > 0, np.abs(self.accuracy - self.confidence), 0.0)
 
 
-def check_strategy(strategy: str) -> str:
-    """`strategy`, if it is one of :data:`STRATEGIES`."""
-    if strategy not in STRATEGIES:
+def bin_edges(confidence: Float, weight: Float | None, n_bins: int, strategy: str) -> Float:
+    """(n_bins + 1,) edges from 0 to 1; a bin includes its left edge."""
+    if not isinstance(n_bins, Integral) or isinstance(n_bins, bool) or n_bins < 1:
+        raise ValueError(
+            f"n_bins must be an integer of at least 1; got {n_bins!r}. Use 10 to compare with "
+            "published calibration errors."
+        )
+    if strategy not in ("uniform", "quantile"):
         raise ValueError(
             f"strategy must be 'uniform' (bins of equal width) or 'quantile' (bins of equal "
             f"count); got {strategy!r}."
         )
-    return strategy
-
-
-def bin_edges(confidence: Float, weight: Float | None, n_bins: int, strategy: str) -> Float:
-    """(n_bins + 1,) edges from 0 to 1; a bin includes its left edge."""
-    levels = np.linspace(0.0, 1.0, n_bins + 1)
+    levels = np.linspace(0.0, 1.0, int(n_bins) + 1)
     if strategy == "uniform":
         return levels
     edges = _quantile(np.clip(confidence, _EPS, 1 - _EPS), weight, levels)
@@ -99,7 +93,7 @@ def _quantile(values: Float, weight: Float | None, levels: Float) -> Float:
     """Quantiles with linear interpolation between the repetitions of sorted values."""
     repeats = None if weight is None else as_repetitions(weight)
     if repeats is None or (repeats == 1).all():
-        return np.quantile(values, levels)
+        return np.asarray(np.quantile(values, levels))
     order = np.argsort(values, kind="stable")
     repeats = repeats[order]
     # Positions of the first and the last repetition of each row in the repeated sample: the
@@ -107,4 +101,4 @@ def _quantile(values: Float, weight: Float | None, levels: Float) -> Float:
     last = np.cumsum(repeats) - 1
     first = last - (repeats - 1)
     knots = np.column_stack([first, last]).ravel()
-    return np.interp(levels * last[-1], knots, np.repeat(values[order], 2))
+    return np.asarray(np.interp(levels * last[-1], knots, np.repeat(values[order], 2)))

@@ -1,17 +1,22 @@
 """How far chance may have moved a metric: intervals by resampling the test set."""
 
+from __future__ import annotations
+
 import warnings
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import DegenerateDataWarning, bootstrap
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
-from skclip.metrics.probabilities import check_predictions
+from skclip.metrics.probabilities import Labels, Weights, check_predictions
 
 __all__ = ["BootstrapInterval", "bootstrap_interval"]
 
+Method = Literal["basic", "percentile", "BCa"]
 # 64 MiB of row indices at once.
 _INDICES_PER_BATCH = 2**23
 
@@ -36,18 +41,18 @@ class BootstrapInterval(NamedTuple):
 
 
 def bootstrap_interval(
-    metric,
-    y_true,
-    y_proba,
+    metric: Callable[..., float],
+    y_true: ArrayLike,
+    y_proba: ArrayLike,
     *,
-    labels=None,
-    sample_weight=None,
-    confidence_level=0.95,
-    n_resamples=1000,
-    method="basic",
-    random_state=None,
-    **kwargs,
-):
+    labels: Labels = None,
+    sample_weight: Weights = None,
+    confidence_level: float = 0.95,
+    n_resamples: int = 1000,
+    method: Method = "basic",
+    random_state: int | np.random.RandomState | None = None,
+    **kwargs: Any,
+) -> BootstrapInterval:
     """Confidence interval of a metric, by resampling the rows of the test set.
 
     The interval tells how the metric would vary over test sets of this size, for this fitted
@@ -60,12 +65,11 @@ def bootstrap_interval(
         ``metric(y_true, y_proba, labels=...)`` that returns a number, for instance any of
         this module, or :func:`sklearn.metrics.log_loss`.
     y_true : array-like of shape (n_samples,)
-        True labels, strings or integers.
+        True labels.
     y_proba : array-like of shape (n_samples, n_classes)
-        Class probabilities, fractions in [0, 1] with rows that sum to 1.
+        Class probabilities.
     labels : array-like of shape (n_classes,), default=None
-        The label of each column of `y_proba`, usually ``estimator.classes_``. None: the
-        sorted distinct labels of `y_true`, which must then be as many as the columns.
+        Label of each column of `y_proba`; None for the sorted labels of `y_true`.
         Always passed to the metric, so that resamples may miss a class.
     sample_weight : array-like of shape (n_samples,), default=None
         Non-negative weights, which stay with their rows. Passed to the metric if given.
@@ -86,11 +90,6 @@ def bootstrap_interval(
     interval : BootstrapInterval
         Named tuple of floats: value, low, high and standard_error. The last three are
         NaN, with an `UndefinedMetricWarning`, when a resample leaves the metric undefined.
-
-    Raises
-    ------
-    ValueError
-        If the probabilities, labels, weights or parameters are not as described.
 
     See Also
     --------
@@ -126,21 +125,20 @@ def bootstrap_interval(
     >>> interval.low < interval.value < interval.high
     True
     """
-    y_true, y_proba, labels = np.asarray(y_true), np.asarray(y_proba), _labels(labels, y_true)
-    check_predictions(y_true, y_proba, labels, sample_weight)
+    y, proba = np.asarray(y_true), np.asarray(y_proba)
+    kwargs["labels"] = np.unique(y) if labels is None else np.asarray(labels)
+    check_predictions(y, proba, kwargs["labels"], sample_weight)
     _check(confidence_level, n_resamples, method)
     weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
 
-    def value(rows):
+    def value(rows: NDArray[np.intp]) -> float:
         if weight is None:
-            return float(metric(y_true[rows], y_proba[rows], labels=labels, **kwargs))
+            return float(metric(y[rows], proba[rows], **kwargs))
         if not weight[rows].any():  # nothing of the sample has been drawn
             return float("nan")
-        return float(
-            metric(y_true[rows], y_proba[rows], labels=labels, sample_weight=weight[rows], **kwargs)
-        )
+        return float(metric(y[rows], proba[rows], sample_weight=weight[rows], **kwargs))
 
-    everything = np.arange(len(y_true))
+    everything = np.arange(len(y))
     seed = check_random_state(random_state).randint(2**31 - 1)
     # What is undefined, the metric of a resample or the interval, is reported once, below.
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
@@ -171,11 +169,7 @@ def bootstrap_interval(
     return BootstrapInterval(whole, float(low), float(high), float(drawn.standard_error))
 
 
-def _labels(labels, y_true):
-    return np.unique(y_true) if labels is None else np.asarray(labels)
-
-
-def _check(confidence_level, n_resamples, method):
+def _check(confidence_level: float, n_resamples: int, method: str) -> None:
     if not 0 < confidence_level < 1:
         raise ValueError(
             f"confidence_level must be a fraction in (0, 1); got {confidence_level!r}. "

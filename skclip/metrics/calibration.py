@@ -1,11 +1,19 @@
 """Calibration errors: how far confidence is from accuracy, bin by bin."""
 
-import numpy as np
+from __future__ import annotations
 
-from skclip.metrics.binning import bin_confidences, bin_edges, check_strategy
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skclip.metrics.binning import Strategy, bin_confidences, bin_edges
 from skclip.metrics.probabilities import (
+    Float,
+    Labels,
+    TopLabel,
+    Weights,
     blocks,
-    check_n_bins,
     check_predictions,
     check_top_label,
     in_range,
@@ -17,10 +25,18 @@ __all__ = [
     "classwise_calibration_error",
 ]
 
+Kind = Literal["ECE", "MCE"]
+
 
 def expected_calibration_error(
-    y_true, y_proba, *, n_bins=10, strategy="uniform", labels=None, sample_weight=None
-):
+    y_true: ArrayLike,
+    y_proba: ArrayLike,
+    *,
+    n_bins: int = 10,
+    strategy: Strategy = "uniform",
+    labels: Labels = None,
+    sample_weight: Weights = None,
+) -> float:
     r"""Mean distance between the confidence and the accuracy of the predicted class (ECE).
 
     Confidence is the largest class probability. With the samples in bins
@@ -37,16 +53,15 @@ def expected_calibration_error(
     Parameters
     ----------
     y_true : array-like of shape (n_samples,)
-        True labels, strings or integers.
+        True labels.
     y_proba : array-like of shape (n_samples, n_classes)
-        Class probabilities, fractions in [0, 1] with rows that sum to 1.
+        Class probabilities.
     n_bins : int, default=10
         Number of bins, at least 1.
     strategy : {"uniform", "quantile"}, default="uniform"
         Bins of equal width over [0, 1], or of equal count.
     labels : array-like of shape (n_classes,), default=None
-        The label of each column of `y_proba`, usually ``estimator.classes_``. None: the
-        sorted distinct labels of `y_true`, which must then be as many as the columns.
+        Label of each column of `y_proba`; None for the sorted labels of `y_true`.
     sample_weight : array-like of shape (n_samples,), default=None
         Non-negative weights.
 
@@ -54,11 +69,6 @@ def expected_calibration_error(
     -------
     error : float
         Fraction in [0, 1]; 0 is best.
-
-    Raises
-    ------
-    ValueError
-        If the probabilities, labels or weights are not as described.
 
     See Also
     --------
@@ -111,14 +121,19 @@ def expected_calibration_error(
     >>> bool(np.isclose(ours, ECE(10).measure(y_proba, codes), rtol=0, atol=1e-12))
     True
     """
-    n_bins, strategy = check_n_bins(n_bins), check_strategy(strategy)
     top = check_top_label(y_true, y_proba, labels, sample_weight)
-    return _calibration_error("ECE", *top, n_bins, strategy)
+    return _calibration_error("ECE", top, n_bins, strategy)
 
 
 def maximum_calibration_error(
-    y_true, y_proba, *, n_bins=10, strategy="uniform", labels=None, sample_weight=None
-):
+    y_true: ArrayLike,
+    y_proba: ArrayLike,
+    *,
+    n_bins: int = 10,
+    strategy: Strategy = "uniform",
+    labels: Labels = None,
+    sample_weight: Weights = None,
+) -> float:
     r"""Largest distance between the confidence and the accuracy of a bin (MCE).
 
     .. math::
@@ -131,16 +146,15 @@ def maximum_calibration_error(
     Parameters
     ----------
     y_true : array-like of shape (n_samples,)
-        True labels, strings or integers.
+        True labels.
     y_proba : array-like of shape (n_samples, n_classes)
-        Class probabilities, fractions in [0, 1] with rows that sum to 1.
+        Class probabilities.
     n_bins : int, default=10
         Number of bins, at least 1.
     strategy : {"uniform", "quantile"}, default="uniform"
         Bins of equal width over [0, 1], or of equal count.
     labels : array-like of shape (n_classes,), default=None
-        The label of each column of `y_proba`, usually ``estimator.classes_``. None: the
-        sorted distinct labels of `y_true`, which must then be as many as the columns.
+        Label of each column of `y_proba`; None for the sorted labels of `y_true`.
     sample_weight : array-like of shape (n_samples,), default=None
         Non-negative weights.
 
@@ -148,11 +162,6 @@ def maximum_calibration_error(
     -------
     error : float
         Fraction in [0, 1]; 0 is best.
-
-    Raises
-    ------
-    ValueError
-        If the probabilities, labels or weights are not as described.
 
     See Also
     --------
@@ -177,14 +186,19 @@ def maximum_calibration_error(
     >>> round(maximum_calibration_error(y_true, y_proba), 6)
     0.2
     """
-    n_bins, strategy = check_n_bins(n_bins), check_strategy(strategy)
     top = check_top_label(y_true, y_proba, labels, sample_weight)
-    return _calibration_error("MCE", *top, n_bins, strategy)
+    return _calibration_error("MCE", top, n_bins, strategy)
 
 
 def classwise_calibration_error(
-    y_true, y_proba, *, n_bins=10, strategy="uniform", labels=None, sample_weight=None
-):
+    y_true: ArrayLike,
+    y_proba: ArrayLike,
+    *,
+    n_bins: int = 10,
+    strategy: Strategy = "uniform",
+    labels: Labels = None,
+    sample_weight: Weights = None,
+) -> float:
     r"""Mean over the classes of the calibration error of each class's probability.
 
     .. math::
@@ -199,16 +213,15 @@ def classwise_calibration_error(
     Parameters
     ----------
     y_true : array-like of shape (n_samples,)
-        True labels, strings or integers.
+        True labels.
     y_proba : array-like of shape (n_samples, n_classes)
-        Class probabilities, fractions in [0, 1] with rows that sum to 1.
+        Class probabilities.
     n_bins : int, default=10
         Number of bins per class, at least 1.
     strategy : {"uniform", "quantile"}, default="uniform"
         Bins of equal width over [0, 1], or of equal count per class.
     labels : array-like of shape (n_classes,), default=None
-        The label of each column of `y_proba`, usually ``estimator.classes_``. None: the
-        sorted distinct labels of `y_true`, which must then be as many as the columns.
+        Label of each column of `y_proba`; None for the sorted labels of `y_true`.
     sample_weight : array-like of shape (n_samples,), default=None
         Non-negative weights.
 
@@ -217,11 +230,6 @@ def classwise_calibration_error(
     error : float
         Fraction in [0, 1]; 0 is best. It shrinks like 1/c, because most probabilities of
         most classes are close to 0: compare only between equal numbers of classes.
-
-    Raises
-    ------
-    ValueError
-        If the probabilities, labels or weights are not as described.
 
     See Also
     --------
@@ -247,7 +255,6 @@ def classwise_calibration_error(
     >>> round(classwise_calibration_error(y_true, y_proba), 6)
     0.1
     """
-    n_bins, strategy = check_n_bins(n_bins), check_strategy(strategy)
     codes, proba, weight = check_predictions(y_true, y_proba, labels, sample_weight)
     errors = [
         _own_error("ECE", column, codes == k, weight, n_bins, strategy)
@@ -257,26 +264,35 @@ def classwise_calibration_error(
     return float(np.mean(errors))
 
 
-def _calibration_error(kind, confidence, correct, weight, n_bins, strategy):
-    """ECE or MCE of (n,) confidences and outcomes, by netcal where it has an answer."""
-    if weight is None and _netcal_has_an_answer(confidence, n_bins, strategy):
-        return _netcal_error(kind, confidence, correct, n_bins, strategy)
-    return _own_error(kind, confidence, correct, weight, n_bins, strategy)
+def _calibration_error(kind: Kind, top: TopLabel, n_bins: int, strategy: Strategy) -> float:
+    """ECE or MCE, by netcal where it has an answer."""
+    if top.weight is None and _netcal_has_an_answer(top.confidence, n_bins, strategy):
+        return _netcal_error(kind, top.confidence, top.correct, n_bins, strategy)
+    return _own_error(kind, *top, n_bins, strategy)
 
 
-def _netcal_has_an_answer(confidence, n_bins, strategy):
+def _netcal_has_an_answer(confidence: Float, n_bins: int, strategy: Strategy) -> bool:
     """netcal raises an error when ties make two quantile edges coincide."""
     return bool(np.diff(bin_edges(confidence, None, n_bins, strategy)).all())
 
 
-def _netcal_error(kind, confidence, correct, n_bins, strategy):
+def _netcal_error(
+    kind: Kind, confidence: Float, correct: NDArray[np.bool_], n_bins: int, strategy: Strategy
+) -> float:
     from netcal import metrics  # lazily: it imports pandas and torch
 
-    metric = getattr(metrics, kind)(bins=n_bins, equal_intervals=strategy == "uniform")
-    return metric.measure(confidence, correct.astype(int))
+    metric = getattr(metrics, kind)(bins=int(n_bins), equal_intervals=strategy == "uniform")
+    return float(metric.measure(confidence, correct.astype(int)))
 
 
-def _own_error(kind, confidence, correct, weight, n_bins, strategy):
+def _own_error(
+    kind: Kind,
+    confidence: Float,
+    correct: NDArray[np.bool_],
+    weight: Float | None,
+    n_bins: int,
+    strategy: Strategy,
+) -> float:
     edges = bin_edges(confidence, weight, n_bins, strategy)
     bins = bin_confidences(confidence, correct, weight, edges)
     if kind == "MCE":

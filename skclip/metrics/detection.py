@@ -1,15 +1,82 @@
-"""How well a score tells foreign samples from familiar ones."""
+"""How well a score tells errors from correct predictions, or foreign samples from familiar ones."""
+
+from __future__ import annotations
+
+import warnings
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import rankdata
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import roc_auc_score
 
+from skclip.metrics.probabilities import Float, Labels, Weights, check_top_label
 from skclip.utils.messages import listing
 
-__all__ = ["ood_auroc"]
+__all__ = ["error_detection_auroc", "ood_auroc"]
 
 
-def ood_auroc(score_in, score_out):
+def error_detection_auroc(
+    y_true: ArrayLike, y_proba: ArrayLike, *, labels: Labels = None, sample_weight: Weights = None
+) -> float:
+    """Area under the ROC curve of finding wrong predictions by their low confidence.
+
+    The probability that a wrong prediction has a lower confidence than a correct one, ties
+    counted half.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    y_proba : array-like of shape (n_samples, n_classes)
+        Class probabilities.
+    labels : array-like of shape (n_classes,), default=None
+        Label of each column of `y_proba`; None for the sorted labels of `y_true`.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Non-negative weights.
+
+    Returns
+    -------
+    auroc : float
+        Fraction in [0, 1]; 0.5 is chance, 1 is best. NaN, with an
+        `UndefinedMetricWarning`, when all predictions are correct or all are wrong.
+
+    See Also
+    --------
+    excess_aurc : Also a measure of the ranking alone, weighted to high confidence.
+
+    Notes
+    -----
+    It judges the ranking given the predictions: a less accurate classifier may well have
+    the higher value. The computation is :func:`sklearn.metrics.roc_auc_score`.
+
+    References
+    ----------
+    D. Hendrycks, K. Gimpel. "A Baseline for Detecting Misclassified and Out-of-Distribution
+    Examples in Neural Networks". ICLR, 2017.
+
+    Examples
+    --------
+    >>> from skclip.metrics import error_detection_auroc
+    >>> y_true = ["cat", "dog", "cat", "dog"]
+    >>> y_proba = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.6, 0.4]]
+    >>> round(error_detection_auroc(y_true, y_proba), 4)
+    0.8333
+    """
+    confidence, correct, weight = check_top_label(y_true, y_proba, labels, sample_weight)
+    if correct.all() or not correct.any():
+        state = "correct" if correct.all() else "wrong"
+        warnings.warn(
+            "error_detection_auroc needs both correct and wrong predictions; got only "
+            f"{state} ones, so the result is NaN. Score more samples.",
+            UndefinedMetricWarning,
+            stacklevel=2,
+        )
+        return float("nan")
+    return float(roc_auc_score(~correct, -confidence, sample_weight=weight))
+
+
+def ood_auroc(score_in: ArrayLike, score_out: ArrayLike) -> float:
     """Area under the ROC curve of telling foreign samples by their higher score.
 
     The probability that a sample from outside the distribution has a higher score than
@@ -28,11 +95,6 @@ def ood_auroc(score_in, score_out):
     -------
     auroc : float
         Fraction in [0, 1]; 0.5 is chance, 1 is best.
-
-    Raises
-    ------
-    ValueError
-        If the scores are empty, not one per sample, or missing (NaN).
 
     See Also
     --------
@@ -61,8 +123,8 @@ def ood_auroc(score_in, score_out):
     return float(roc_auc_score(is_outside, rankdata(np.concatenate([inside, outside]))))
 
 
-def _check_scores(scores, name):
-    scores = np.asarray(scores, dtype=np.float64)
+def _check_scores(given: ArrayLike, name: str) -> Float:
+    scores = np.asarray(given, dtype=np.float64)
     if scores.ndim != 1 or not scores.size:
         raise ValueError(
             f"{name} must be one score per sample, of shape (n_samples,), at least one; got shape "

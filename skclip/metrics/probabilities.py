@@ -1,7 +1,9 @@
 """From what a user passes to a metric to arrays that the metrics can rely on."""
 
+from __future__ import annotations
+
+from collections import Counter
 from collections.abc import Iterator
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,10 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from skclip.utils.messages import listing
 
 __all__ = [
+    "Float",
+    "Labels",
     "Predictions",
     "TopLabel",
+    "Weights",
     "blocks",
-    "check_n_bins",
+    "check_has_probabilities",
     "check_predictions",
     "check_top_label",
     "in_range",
@@ -21,6 +26,8 @@ __all__ = [
 ]
 
 Float = NDArray[np.float64]
+Labels = ArrayLike | None  # of the columns, or those of y_true in order
+Weights = ArrayLike | None  # of the samples, or one for all
 
 # 64 MiB in float64.
 _BLOCK_ENTRIES = 2**23
@@ -43,7 +50,7 @@ class TopLabel(NamedTuple):
 
 
 def check_top_label(
-    y_true: ArrayLike, y_proba: ArrayLike, labels: ArrayLike | None, sample_weight: ArrayLike | None
+    y_true: ArrayLike, y_proba: ArrayLike, labels: Labels, sample_weight: Weights
 ) -> TopLabel:
     """Validate, then reduce each row to its largest probability (the first, if several)."""
     return top_label(check_predictions(y_true, y_proba, labels, sample_weight))
@@ -61,7 +68,7 @@ def top_label(predictions: Predictions) -> TopLabel:
 
 
 def check_predictions(
-    y_true: ArrayLike, y_proba: ArrayLike, labels: ArrayLike | None, sample_weight: ArrayLike | None
+    y_true: ArrayLike, y_proba: ArrayLike, labels: Labels, sample_weight: Weights
 ) -> Predictions:
     """Validate the arguments that all metrics share; ValueError says what does not hold."""
     proba = _check_proba(y_proba)
@@ -95,14 +102,13 @@ def in_range(proba: NDArray[Any]) -> Float:
     return np.clip(copy, 0.0, 1.0, out=copy)
 
 
-def check_n_bins(n_bins: int) -> int:
-    """`n_bins` as an int of at least one."""
-    if not isinstance(n_bins, Integral) or isinstance(n_bins, bool) or n_bins < 1:
+def check_has_probabilities(estimator: Any) -> None:
+    """Refuse an estimator without `predict_proba`."""
+    if not hasattr(estimator, "predict_proba"):
         raise ValueError(
-            f"n_bins must be an integer of at least 1; got {n_bins!r}. Use 10 to compare with "
-            "published calibration errors."
+            f"estimator must have predict_proba; got {type(estimator).__name__}, which has not. "
+            "Pass a probabilistic classifier, for instance CalibratedClassifierCV(estimator)."
         )
-    return int(n_bins)
 
 
 def _check_proba(y_proba: ArrayLike) -> NDArray[Any]:
@@ -127,8 +133,8 @@ def _check_proba(y_proba: ArrayLike) -> NDArray[Any]:
     # the tolerance, and float16 where that is what was given.
     single = np.finfo(np.float32).eps
     eps = max(single, np.finfo(given.dtype).eps) if given.dtype.kind == "f" else single
-    _check_range(given, slack=8 * eps)
-    _check_row_sums(given, tolerance=np.sqrt(eps))
+    _check_range(given, slack=8 * float(eps))
+    _check_row_sums(given, tolerance=float(np.sqrt(eps)))
     return given
 
 
@@ -184,10 +190,10 @@ def _is_missing(value: object) -> bool:
     return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
 
 
-def _check_labels(labels: ArrayLike | None, y: NDArray[Any], n_columns: int) -> list[Any]:
+def _check_labels(labels: Labels, y: NDArray[Any], n_columns: int) -> list[Any]:
     """The label of each column of y_proba."""
     if labels is None:
-        found = _unique(y)[0].tolist()
+        found: list[Any] = _unique(y)[0].tolist()
         if len(found) != n_columns:
             raise ValueError(
                 f"y_proba must have one column per label; got {n_columns} columns and "
@@ -195,14 +201,13 @@ def _check_labels(labels: ArrayLike | None, y: NDArray[Any], n_columns: int) -> 
                 "label of each column."
             )
         return found
-    given = _check_vector(labels, "labels").tolist()
+    given: list[Any] = _check_vector(labels, "labels").tolist()
     if len(given) != n_columns:
         raise ValueError(
             f"labels must name every column of y_proba; got {len(given)} labels and {n_columns} "
             "columns. Pass labels=estimator.classes_."
         )
-    seen: set[Any] = set()
-    twice = [label for label in given if label in seen or seen.add(label)]
+    twice = [label for label, times in Counter(given).items() if times > 1]
     if twice:
         raise ValueError(
             f"labels must be distinct; got {listing(twice)} more than once. "

@@ -1,17 +1,21 @@
 """How much a classifier may be relied upon: coverage above a confidence, gated by accuracy."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skclip.metrics.probabilities import check_predictions, top_label
+from skclip.metrics.probabilities import Float, Labels, Weights, check_predictions, top_label
 from skclip.utils.optional_imports import import_optional
 
-__all__ = ["THRESHOLDS", "ReliableCoverage", "reliability_coverage_table", "reliable_coverage"]
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
-Float = NDArray[np.float64]
+__all__ = ["THRESHOLDS", "ReliableCoverage", "reliability_coverage_table", "reliable_coverage"]
 
 # Those of the BayesAdapter paper.
 THRESHOLDS = (0.80, 0.85, 0.90, 0.95, 0.99)
@@ -34,8 +38,8 @@ def reliable_coverage(
     y_true: ArrayLike,
     y_proba: ArrayLike,
     thresholds: ArrayLike,
-    labels: ArrayLike | None,
-    sample_weight: ArrayLike | None,
+    labels: Labels,
+    sample_weight: Weights,
 ) -> ReliableCoverage:
     """Coverages at all thresholds, reliable or not."""
     levels = _check_thresholds(thresholds)
@@ -59,8 +63,14 @@ def reliable_coverage(
 
 
 def reliability_coverage_table(
-    y_true, y_proba, thresholds=THRESHOLDS, *, labels=None, sample_weight=None, formatted=False
-):
+    y_true: ArrayLike,
+    y_proba: ArrayLike | Mapping[str, ArrayLike],
+    thresholds: ArrayLike = THRESHOLDS,
+    *,
+    labels: Labels = None,
+    sample_weight: Weights = None,
+    formatted: bool = False,
+) -> DataFrame:
     """Sample and class coverage of what may be accepted at a confidence, as a DataFrame.
 
     For each threshold t the predictions of confidence at least t are selected. They are
@@ -72,15 +82,13 @@ def reliability_coverage_table(
     Parameters
     ----------
     y_true : array-like of shape (n_samples,)
-        True labels, strings or integers.
+        True labels.
     y_proba : array-like of shape (n_samples, n_classes), or dict of them
-        Class probabilities, fractions in [0, 1] with rows that sum to 1. A dict holds the
-        predictions of several classifiers, by name.
+        Class probabilities. A dict holds those of several classifiers, by name.
     thresholds : array-like of shape (n_thresholds,), default=(0.8, 0.85, 0.9, 0.95, 0.99)
         Confidences, fractions in [0, 1].
     labels : array-like of shape (n_classes,), default=None
-        The label of each column of `y_proba`, usually ``estimator.classes_``. None: the
-        sorted distinct labels of `y_true`, which must then be as many as the columns.
+        Label of each column of `y_proba`; None for the sorted labels of `y_true`.
     sample_weight : array-like of shape (n_samples,), default=None
         Non-negative weights. A class counts as covered whatever the weight, if positive.
     formatted : bool, default=False
@@ -97,13 +105,6 @@ def reliability_coverage_table(
         With ``formatted=True`` one row per classifier and the thresholds as columns, under
         "sample coverage (%)" and "class coverage (%)": text, per cent with one decimal, or
         "x".
-
-    Raises
-    ------
-    ValueError
-        If the thresholds, probabilities, labels or weights are not as described.
-    ImportError
-        If pandas is not installed.
 
     See Also
     --------
@@ -143,25 +144,23 @@ def reliability_coverage_table(
     boastful     x   50.0
     """
     pandas = import_optional("pandas", "reliability_coverage_table")
-    several = isinstance(y_proba, Mapping)
-    if several and not y_proba:
+    each = y_proba if isinstance(y_proba, Mapping) else {"": y_proba}
+    if not each:
         raise ValueError(
             "y_proba must hold the predictions of at least one classifier; got an empty dict. "
             "Pass {name: estimator.predict_proba(X)}."
         )
     rows = {
         name: reliable_coverage(y_true, proba, thresholds, labels, sample_weight)
-        for name, proba in (y_proba if several else {"": y_proba}).items()
+        for name, proba in each.items()
     }
     frames = {name: _frame(pandas, row) for name, row in rows.items()}
     if formatted:
         return pandas.DataFrame({name: _as_printed(frame) for name, frame in frames.items()}).T
-    if several:
-        return pandas.concat(frames, names=["classifier"])
-    return frames[""]
+    return frames[""] if each is not y_proba else pandas.concat(frames, names=["classifier"])
 
 
-def _frame(pandas, row):
+def _frame(pandas: ModuleType, row: ReliableCoverage) -> DataFrame:
     """Numbers, one row per threshold; NaN is a cross."""
     return pandas.DataFrame(
         {
@@ -175,7 +174,7 @@ def _frame(pandas, row):
     )
 
 
-def _as_printed(frame):
+def _as_printed(frame: DataFrame) -> dict[tuple[str, str], str]:
     """(title, threshold) -> text, of one classifier."""
     return {
         (f"{name.replace('_', ' ')} (%)", f"{threshold:.2f}"): "x"

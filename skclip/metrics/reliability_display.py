@@ -1,38 +1,51 @@
 """Reliability diagram of the predicted class's confidence, or of the probability of classes."""
 
-import numpy as np
+from __future__ import annotations
 
-from skclip.metrics.binning import (
-    bin_confidences,
-    bin_edges,
-    check_strategy,
-    proportion_interval,
-)
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skclip.metrics.binning import Strategy, bin_confidences, bin_edges, proportion_interval
 from skclip.metrics.histogram_axes import draw_counts, histogram_axes, split_off_histogram_axes
 from skclip.metrics.plotting import (
     REFERENCE_COLOR,
-    axes_and_style,
-    draw_legend,
-    predict_for_display,
+    PredictionDisplay,
+    curve_style,
+    draw_frame,
+    new_axes,
 )
 from skclip.metrics.probabilities import (
+    Float,
+    Labels,
+    Predictions,
+    TopLabel,
+    Weights,
     blocks,
-    check_n_bins,
     check_predictions,
     in_range,
     top_label,
 )
 from skclip.utils.messages import listing
 
+if TYPE_CHECKING:
+    from typing import Self
+
+    from matplotlib.axes import Axes
+
 __all__ = ["ReliabilityDisplay"]
 
+Kind = Literal["top-label", "class-wise"]
 _AXIS_LABELS = {
     "top-label": ("Confidence (largest class probability)", "Accuracy"),
     "class-wise": ("Probability of the class", "Frequency of the class"),
 }
 
 
-class ReliabilityDisplay:
+@dataclass(kw_only=True, eq=False, repr=False)
+class ReliabilityDisplay(PredictionDisplay):
     """Accuracy against confidence, bin by bin, over a histogram of the confidence.
 
     A calibrated classifier lies on the diagonal; below it, the classifier is
@@ -102,141 +115,49 @@ class ReliabilityDisplay:
     array([ 0.,  0., 26., 19., 30.])
     """
 
-    def __init__(
-        self,
-        *,
-        bin_edges,
-        bin_weight,
-        bin_confidence,
-        bin_accuracy,
-        bin_low=None,
-        bin_high=None,
-        histogram=None,
-        strategy="uniform",
-        kind="top-label",
-        class_label=None,
-        name=None,
-    ):
-        self.bin_edges = bin_edges
-        self.bin_weight = bin_weight
-        self.bin_confidence = bin_confidence
-        self.bin_accuracy = bin_accuracy
-        self.bin_low = bin_low
-        self.bin_high = bin_high
-        self.histogram = histogram
-        self.strategy = strategy
-        self.kind = kind
-        self.class_label = class_label
-        self.name = name
+    bin_edges: Float
+    bin_weight: Float
+    bin_confidence: Float
+    bin_accuracy: Float
+    bin_low: Float | None = None
+    bin_high: Float | None = None
+    histogram: Float | None = None
+    strategy: Strategy = "uniform"
+    kind: Kind = "top-label"
+    class_label: Any = None
+    name: str | None = None
 
     @property
-    def expected_calibration_error(self):
+    def expected_calibration_error(self) -> float:
         """Mean distance between accuracy and confidence, weighted by the bins' weight."""
         gap = np.abs(np.asarray(self.bin_accuracy) - self.bin_confidence)
         return float(np.nansum(gap * self.bin_weight) / np.sum(self.bin_weight))
 
     @classmethod
-    def from_estimator(
-        cls,
-        estimator,
-        X,
-        y,
-        *,
-        n_bins=10,
-        strategy="uniform",
-        kind="top-label",
-        class_label=None,
-        confidence_level=0.95,
-        sample_weight=None,
-        name=None,
-        ax=None,
-        show_histogram=True,
-        **kwargs,
-    ):
-        """Predict with a fitted classifier and plot its reliability diagram.
-
-        Parameters
-        ----------
-        estimator : estimator instance
-            Fitted classifier, or pipeline that ends in one, with `predict_proba`.
-        X : array-like or list of n_samples inputs
-            What the estimator predicts from.
-        y : array-like of shape (n_samples,)
-            True labels.
-        n_bins : int, default=10
-            Number of bins, at least 1.
-        strategy : {"uniform", "quantile"}, default="uniform"
-            Bins of equal width, or of equal count.
-        kind : {"top-label", "class-wise"}, default="top-label"
-            As in :meth:`from_predictions`.
-        class_label : label, default=None
-            As in :meth:`from_predictions`.
-        confidence_level : float or None, default=0.95
-            Level of the band, fraction in (0, 1); None for no band.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights.
-        name : str, default=None
-            Name for the legend; the class name of the estimator when None.
-        ax : matplotlib Axes, default=None
-            Axes to draw on; a new figure when None.
-        show_histogram : bool, default=True
-            Whether to draw the histogram of the confidence below.
-        **kwargs : dict
-            Passed to :meth:`matplotlib.axes.Axes.plot`.
-
-        Returns
-        -------
-        display : ReliabilityDisplay
-            The display, plotted.
-
-        Raises
-        ------
-        ValueError
-            If the estimator has no `predict_proba`, or as :meth:`from_predictions`.
-        """
-        y_proba, labels, name = predict_for_display(estimator, X, name)
-        return cls.from_predictions(
-            y,
-            y_proba,
-            n_bins=n_bins,
-            strategy=strategy,
-            kind=kind,
-            class_label=class_label,
-            confidence_level=confidence_level,
-            labels=labels,
-            sample_weight=sample_weight,
-            name=name,
-            ax=ax,
-            show_histogram=show_histogram,
-            **kwargs,
-        )
-
-    @classmethod
     def from_predictions(
         cls,
-        y_true,
-        y_proba,
+        y_true: ArrayLike,
+        y_proba: ArrayLike,
         *,
-        n_bins=10,
-        strategy="uniform",
-        kind="top-label",
-        class_label=None,
-        confidence_level=0.95,
-        labels=None,
-        sample_weight=None,
-        name=None,
-        ax=None,
-        show_histogram=True,
-        **kwargs,
-    ):
+        n_bins: int = 10,
+        strategy: Strategy = "uniform",
+        kind: Kind = "top-label",
+        class_label: Any = None,
+        confidence_level: float | None = 0.95,
+        labels: Labels = None,
+        sample_weight: Weights = None,
+        name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Plot the reliability diagram of predicted probabilities.
 
         Parameters
         ----------
         y_true : array-like of shape (n_samples,)
-            True labels, strings or integers.
+            True labels.
         y_proba : array-like of shape (n_samples, n_classes)
-            Class probabilities, fractions in [0, 1] with rows that sum to 1.
+            Class probabilities.
         n_bins : int, default=10
             Number of bins, at least 1.
         strategy : {"uniform", "quantile"}, default="uniform"
@@ -250,30 +171,21 @@ class ReliabilityDisplay:
         confidence_level : float or None, default=0.95
             Level of the band, fraction in (0, 1); None for no band.
         labels : array-like of shape (n_classes,), default=None
-            The label of each column of `y_proba`. None: the sorted distinct labels of
-            `y_true`, which must then be as many as the columns.
+            Label of each column of `y_proba`; None for the sorted labels of `y_true`.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights.
         name : str, default=None
             Name for the legend.
         ax : matplotlib Axes, default=None
             Axes to draw on; a new figure when None.
-        show_histogram : bool, default=True
-            Whether to draw the histogram of the confidence below.
         **kwargs : dict
-            Passed to :meth:`matplotlib.axes.Axes.plot`.
+            Passed to :meth:`plot`.
 
         Returns
         -------
         display : ReliabilityDisplay
             The display, plotted.
-
-        Raises
-        ------
-        ValueError
-            If the probabilities, labels, weights or choices are not as described.
         """
-        n_bins, strategy = check_n_bins(n_bins), check_strategy(strategy)
         _check_level(confidence_level)
         confidence, outcome, weight = _outcomes(
             check_predictions(y_true, y_proba, labels, sample_weight),
@@ -281,12 +193,11 @@ class ReliabilityDisplay:
             kind,
             class_label,
         )
-        bins = bin_confidences(
-            confidence, outcome, weight, bin_edges(confidence, weight, n_bins, strategy)
-        )
+        edges = bin_edges(confidence, weight, n_bins, strategy)
+        bins = bin_confidences(confidence, outcome, weight, edges)
         low = high = None
         if confidence_level is not None:
-            low, high = proportion_interval(bins.accuracy, bins.count, confidence_level)
+            low, high = proportion_interval(bins.accuracy, bins.effective_size, confidence_level)
         columns = bin_edges(confidence, None, n_bins, "uniform")
         heights = bin_confidences(confidence, outcome, weight, columns).weight
         display = cls(
@@ -302,9 +213,17 @@ class ReliabilityDisplay:
             class_label=class_label,
             name=name,
         )
-        return display.plot(ax=ax, show_histogram=show_histogram, **kwargs)
+        return display.plot(ax=ax, **kwargs)
 
-    def plot(self, ax=None, *, name=None, show_histogram=True, show_band=True, **kwargs):
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        name: str | None = None,
+        show_histogram: bool = True,
+        show_band: bool = True,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the diagram.
 
         Parameters
@@ -328,26 +247,25 @@ class ReliabilityDisplay:
         display : ReliabilityDisplay
             The display itself.
         """
-        ax, style = axes_and_style(
-            ax, kwargs, figsize=(4.4, 4.8), needed_by="ReliabilityDisplay.plot"
-        )
-        self._draw_frame(ax)
+        if ax is None:
+            ax = new_axes((4.4, 4.8), "ReliabilityDisplay.plot")
+        # Whole markers also where the accuracy is 0 or 1.
+        style = curve_style(ax, kwargs, label=self._label(name), markersize=5, clip_on=False)
+        self._draw_diagonal(ax)
         filled = np.asarray(self.bin_weight) > 0
-        (self.line_,) = ax.plot(
-            np.asarray(self.bin_confidence)[filled],
-            np.asarray(self.bin_accuracy)[filled],
-            # Whole markers also where the accuracy is 0 or 1.
-            **({"label": self._label(name), "markersize": 5, "clip_on": False} | style),
-        )
-        if show_band and self.bin_low is not None:
-            self._draw_band(ax, filled)
-        draw_legend(ax, "best")
-        drawn = show_histogram and self.histogram is not None
-        self.histogram_ax_ = self._draw_histogram(ax) if drawn else None
-        self.ax_, self.figure_ = ax, ax.figure
+        confidence = np.asarray(self.bin_confidence)[filled]
+        (self.line_,) = ax.plot(confidence, np.asarray(self.bin_accuracy)[filled], **style)
+        if show_band and self.bin_low is not None and self.bin_high is not None:
+            low, high = np.asarray(self.bin_low)[filled], np.asarray(self.bin_high)[filled]
+            color = self.line_.get_color()
+            # The interval of each bin, and a surface between them to lead the eye.
+            ax.fill_between(confidence, low, high, color=color, alpha=0.15, lw=0, zorder=1.5)
+            ax.vlines(confidence, low, high, color=color, alpha=0.6, linewidth=1, zorder=1.6)
+        self._finish(ax, "best")
+        self.histogram_ax_ = self._draw_histogram(ax) if show_histogram else None
         return self
 
-    def _label(self, name):
+    def _label(self, name: str | None) -> str:
         parts = [self.name if name is None else name, self.class_label]
         name = ", ".join(str(part) for part in parts if part is not None)
         kind = "AECE" if self.strategy == "quantile" else "ECE"
@@ -356,40 +274,33 @@ class ReliabilityDisplay:
         error = f"{'pooled ' * pooled}{kind} = {100 * self.expected_calibration_error:.1f} %"
         return f"{name} ({error})" if name else error
 
-    def _draw_frame(self, ax):
-        """The diagonal and the labels, once per axes."""
+    def _draw_diagonal(self, ax: Axes) -> None:
+        """The diagonal and the frame, once per axes."""
         gid = "skclip-diagonal"
         if any(line.get_gid() == gid for line in ax.lines):
             return
         ax.plot([0, 1], [0, 1], color=REFERENCE_COLOR, linewidth=1, zorder=1, gid=gid)
         xlabel, ylabel = _AXIS_LABELS[self.kind]
-        ax.set(xlim=(0, 1), ylim=(0, 1), xlabel=xlabel, ylabel=ylabel)
-        ax.spines[["top", "right"]].set_visible(False)
+        draw_frame(ax, xlim=(0, 1), ylim=(0, 1), xlabel=xlabel, ylabel=ylabel)
 
-    def _draw_band(self, ax, filled):
-        """The interval of each bin, and a surface between them to lead the eye."""
-        at, low, high = (
-            np.asarray(values)[filled]
-            for values in (self.bin_confidence, self.bin_low, self.bin_high)
-        )
-        color = self.line_.get_color()
-        ax.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0, zorder=1.5)
-        ax.vlines(at, low, high, color=color, alpha=0.6, linewidth=1, zorder=1.6)
-
-    def _draw_histogram(self, ax):
+    def _draw_histogram(self, ax: Axes) -> Axes | None:
         """Share of the samples by confidence, in the colour of the curve."""
+        if self.histogram is None:
+            return None
         below = histogram_axes(ax)
         first = below is None
-        below = split_off_histogram_axes(ax) if first else below
+        below = split_off_histogram_axes(ax) if below is None else below
         edges = np.linspace(0, 1, len(self.histogram) + 1)
         color = self.line_.get_color()
         below.stairs(self.histogram, edges, fill=True, color=color, alpha=0.2)
         below.stairs(self.histogram, edges, color=color, linewidth=1.2)
-        draw_counts(below, self.histogram, np.sum(self.bin_weight), first)
+        draw_counts(below, self.histogram, float(np.sum(self.bin_weight)), first)
         return below
 
 
-def _outcomes(predictions, labels, kind, class_label):
+def _outcomes(
+    predictions: Predictions, labels: NDArray[Any], kind: str, class_label: Any
+) -> TopLabel:
     """What is binned: (m,) probabilities, whether what they are of came true, and weights."""
     if kind not in _AXIS_LABELS:
         raise ValueError(f"kind must be 'top-label' or 'class-wise'; got {kind!r}.")
@@ -407,16 +318,17 @@ def _outcomes(predictions, labels, kind, class_label):
             raise ValueError(
                 f"class_label must be one of the labels ({listing(labels)}); got {class_label!r}."
             )
-        return in_range(proba[:, columns[0]]), codes == columns[0], weight
+        return TopLabel(in_range(proba[:, columns[0]]), codes == columns[0], weight)
     n, c = proba.shape
     pooled = np.empty((n, c))
     for where in blocks(n, c):
         pooled[where] = in_range(proba[where])
     came_true = codes[:, None] == np.arange(c)
-    return pooled.ravel(), came_true.ravel(), None if weight is None else np.repeat(weight, c)
+    each = None if weight is None else np.repeat(weight, c)
+    return TopLabel(pooled.ravel(), came_true.ravel(), each)
 
 
-def _check_level(confidence_level):
+def _check_level(confidence_level: float | None) -> None:
     if confidence_level is not None and not 0 < confidence_level < 1:
         raise ValueError(
             f"confidence_level must be a fraction in (0, 1), or None; got {confidence_level!r}. "

@@ -1,9 +1,28 @@
 """Risk-coverage curve of a classifier that rejects its least confident predictions."""
 
-import numpy as np
+from __future__ import annotations
 
-from skclip.metrics.plotting import axes_and_style, count_curves, draw_legend, predict_for_display
-from skclip.metrics.risk_coverage import area_under_risk_coverage, risk_coverage_curve
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from skclip.metrics.plotting import (
+    PredictionDisplay,
+    count_curves,
+    curve_style,
+    draw_frame,
+    new_axes,
+)
+from skclip.metrics.probabilities import Float, Labels, Weights
+from skclip.metrics.risk_coverage import risk_coverage_curve
+from skclip.metrics.risk_coverage_area import area_under_risk_coverage
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from matplotlib.axes import Axes
 
 __all__ = ["RiskCoverageDisplay"]
 
@@ -11,7 +30,8 @@ __all__ = ["RiskCoverageDisplay"]
 _SETTLED_COVERAGE = 0.05
 
 
-class RiskCoverageDisplay:
+@dataclass(kw_only=True, eq=False, repr=False)
+class RiskCoverageDisplay(PredictionDisplay):
     """Error rate among the accepted samples against the share that is accepted.
 
     The lower the curve, the better; it ends at the error rate of all samples. Make one
@@ -58,64 +78,34 @@ class RiskCoverageDisplay:
     0.04
     """
 
-    def __init__(self, *, coverages, risks, thresholds, aurc=None, name=None):
-        self.coverages = coverages
-        self.risks = risks
-        self.thresholds = thresholds
-        self.aurc = aurc
-        self.name = name
-
-    @classmethod
-    def from_estimator(cls, estimator, X, y, *, sample_weight=None, name=None, ax=None, **kwargs):
-        """Predict with a fitted classifier and plot its risk-coverage curve.
-
-        Parameters
-        ----------
-        estimator : estimator instance
-            Fitted classifier, or pipeline that ends in one, with `predict_proba`.
-        X : array-like or list of n_samples inputs
-            What the estimator predicts from.
-        y : array-like of shape (n_samples,)
-            True labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights.
-        name : str, default=None
-            Name for the legend; the class name of the estimator when None.
-        ax : matplotlib Axes, default=None
-            Axes to draw on; a new figure when None.
-        **kwargs : dict
-            Passed to :meth:`matplotlib.axes.Axes.plot`.
-
-        Returns
-        -------
-        display : RiskCoverageDisplay
-            The display, plotted.
-
-        Raises
-        ------
-        ValueError
-            If the estimator has no `predict_proba`, or as :meth:`from_predictions`.
-        """
-        y_proba, labels, name = predict_for_display(estimator, X, name)
-        return cls.from_predictions(
-            y, y_proba, labels=labels, sample_weight=sample_weight, name=name, ax=ax, **kwargs
-        )
+    coverages: Float
+    risks: Float
+    thresholds: Float
+    aurc: float | None = None
+    name: str | None = None
 
     @classmethod
     def from_predictions(
-        cls, y_true, y_proba, *, labels=None, sample_weight=None, name=None, ax=None, **kwargs
-    ):
+        cls,
+        y_true: ArrayLike,
+        y_proba: ArrayLike,
+        *,
+        labels: Labels = None,
+        sample_weight: Weights = None,
+        name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Plot the risk-coverage curve of predicted probabilities.
 
         Parameters
         ----------
         y_true : array-like of shape (n_samples,)
-            True labels, strings or integers.
+            True labels.
         y_proba : array-like of shape (n_samples, n_classes)
-            Class probabilities, fractions in [0, 1] with rows that sum to 1.
+            Class probabilities.
         labels : array-like of shape (n_classes,), default=None
-            The label of each column of `y_proba`. None: the sorted distinct labels of
-            `y_true`, which must then be as many as the columns.
+            Label of each column of `y_proba`; None for the sorted labels of `y_true`.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights.
         name : str, default=None
@@ -129,11 +119,6 @@ class RiskCoverageDisplay:
         -------
         display : RiskCoverageDisplay
             The display, plotted.
-
-        Raises
-        ------
-        ValueError
-            If the probabilities, labels or weights are not as described.
         """
         given = {"labels": labels, "sample_weight": sample_weight}
         coverages, risks, thresholds = risk_coverage_curve(y_true, y_proba, **given)
@@ -141,7 +126,7 @@ class RiskCoverageDisplay:
         display = cls(coverages=coverages, risks=risks, thresholds=thresholds, aurc=aurc, name=name)
         return display.plot(ax=ax, **kwargs)
 
-    def plot(self, ax=None, *, name=None, **kwargs):
+    def plot(self, ax: Axes | None = None, *, name: str | None = None, **kwargs: Any) -> Self:
         """Draw the curve.
 
         Parameters
@@ -164,33 +149,28 @@ class RiskCoverageDisplay:
         The first few accepted samples can give any risk between 0 and 1. They are drawn,
         but the vertical scale is set by the coverages above 0.05.
         """
-        ax, style = axes_and_style(
-            ax, kwargs, figsize=(4.8, 3.6), needed_by="RiskCoverageDisplay.plot"
-        )
-        if "marker" not in kwargs:  # one mark per sample would hide the curve
-            style["marker"] = None
-        (self.line_,) = ax.plot(
-            self.coverages, self.risks, **({"label": self._label(name)} | style)
-        )
-        self._scale(ax, first=count_curves(ax) == 1)
-        draw_legend(ax, "upper left")
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
+        if ax is None:
+            ax = new_axes((4.8, 3.6), "RiskCoverageDisplay.plot")
+        # One mark per sample would hide the curve.
+        style = curve_style(ax, kwargs, label=self._label(name), marker=None)
+        (self.line_,) = ax.plot(self.coverages, self.risks, **style)
+        settled = np.asarray(self.coverages) >= _SETTLED_COVERAGE
+        top = max(1.1 * float(np.max(np.asarray(self.risks)[settled])), 1e-3)
+        if count_curves(ax) == 1:
+            draw_frame(
+                ax,
+                xlim=(0, 1),
+                ylim=(0, top),
+                xlabel="Coverage (share of samples accepted)",
+                ylabel="Risk (error rate among accepted)",
+            )
+        else:
+            ax.set_ylim(0, max(top, ax.get_ylim()[1]))
+        return self._finish(ax, "upper left")
 
-    def _label(self, name):
+    def _label(self, name: str | None) -> str | None:
         name = self.name if name is None else name
         if self.aurc is None:
             return name
         area = f"AURC × 1000 = {1000 * self.aurc:.1f}"
         return area if name is None else f"{name} ({area})"
-
-    def _scale(self, ax, first):
-        settled = np.asarray(self.coverages) >= _SETTLED_COVERAGE
-        top = max(1.1 * float(np.max(np.asarray(self.risks)[settled])), 1e-3)
-        if first:
-            ax.set(xlim=(0, 1), ylim=(0, top))
-            ax.set(xlabel="Coverage (share of samples accepted)")
-            ax.set(ylabel="Risk (error rate among accepted)")
-            ax.spines[["top", "right"]].set_visible(False)
-        else:
-            ax.set_ylim(0, max(top, ax.get_ylim()[1]))

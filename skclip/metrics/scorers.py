@@ -1,6 +1,14 @@
 """Metrics as scorers: by name, for grid search and cross-validation."""
 
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import brier_score_loss, log_loss
 
 from skclip.metrics.calibration import (
@@ -8,13 +16,13 @@ from skclip.metrics.calibration import (
     expected_calibration_error,
     maximum_calibration_error,
 )
-from skclip.metrics.probabilities import check_top_label
+from skclip.metrics.detection import error_detection_auroc
+from skclip.metrics.probabilities import Float, Labels, Weights, check_has_probabilities
 from skclip.metrics.reliability_coverage import THRESHOLDS, reliable_coverage
-from skclip.metrics.risk_coverage import (
+from skclip.metrics.risk_coverage import coverage_at_risk
+from skclip.metrics.risk_coverage_area import (
     area_under_generalized_risk_coverage,
     area_under_risk_coverage,
-    coverage_at_risk,
-    error_detection_auroc,
     excess_aurc,
 )
 from skclip.utils.sklearn_private import BaseScorer
@@ -22,7 +30,7 @@ from skclip.utils.sklearn_private import BaseScorer
 __all__ = ["get_scorer", "get_scorer_names"]
 
 
-def get_scorer(name):
+def get_scorer(name: str) -> Callable[..., float]:
     """A scorer for the `scoring` parameter of scikit-learn, by name.
 
     Parameters
@@ -97,7 +105,7 @@ def get_scorer(name):
     return _ProbabilityScorer(name, *_SCORERS[name])
 
 
-def get_scorer_names():
+def get_scorer_names() -> list[str]:
     """Names that :func:`get_scorer` knows.
 
     Returns
@@ -114,41 +122,45 @@ def get_scorer_names():
     return sorted(_SCORERS)
 
 
-class _ProbabilityScorer(BaseScorer):
+class _ProbabilityScorer(BaseScorer):  # type: ignore[misc]  # scikit-learn has no types
     """A metric of probabilities whose columns are the classes of the estimator."""
 
-    def __init__(self, name, metric, sign, kwargs):
+    def __init__(
+        self, name: str, metric: Callable[..., float], sign: int, kwargs: dict[str, Any]
+    ) -> None:
         super().__init__(metric, sign, kwargs, response_method="predict_proba")
         self._name = name
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"get_scorer({self._name!r})"
 
-    def _score(self, method_caller, estimator, X, y_true, **kwargs):
-        if not hasattr(estimator, "predict_proba"):
-            raise ValueError(
-                f"estimator must have predict_proba; got {type(estimator).__name__}, which has "
-                "not. Pass a probabilistic classifier."
-            )
+    def _score(
+        self, method_caller: Any, estimator: Any, X: Any, y_true: ArrayLike, **kwargs: Any
+    ) -> float:
+        check_has_probabilities(estimator)
         if len(estimator.classes_) > 2:
             # The cache that all scorers of an evaluation share: one pass over the images.
             proba = method_caller(estimator, "predict_proba", X, pos_label=None)
         else:  # of two columns the cache holds one, and does not say which
             proba = estimator.predict_proba(X)
         labels, proba = _with_unknown_classes(estimator.classes_, _in_double(proba), y_true)
-        return self._sign * self._score_func(y_true, proba, labels=labels, **self._kwargs, **kwargs)
+        value = self._score_func(y_true, proba, labels=labels, **self._kwargs, **kwargs)
+        return float(self._sign * value)
 
 
-def _in_double(proba):
+def _in_double(given: ArrayLike) -> Float:
     """float64, with rows that sum to 1 as float64 rows do, for scikit-learn's own metrics."""
-    proba = np.asarray(proba)
+    proba = np.asarray(given)
     if proba.dtype == np.float64:
         return proba
-    proba = proba.astype(np.float64)
-    return proba / proba.sum(axis=1, keepdims=True)
+    double: Float = proba.astype(np.float64)
+    double /= double.sum(axis=1, keepdims=True)
+    return double
 
 
-def _with_unknown_classes(classes, proba, y_true):
+def _with_unknown_classes(
+    classes: NDArray[Any], proba: Float, y_true: ArrayLike
+) -> tuple[NDArray[Any], Float]:
     """Sorted labels of both, and probabilities that are 0 for those not in `classes`."""
     labels = np.union1d(classes, np.asarray(y_true))
     if len(labels) == len(classes):
@@ -161,45 +173,40 @@ def _with_unknown_classes(classes, proba, y_true):
 # scikit-learn's own metrics do not know problems of one class, which always have score 0.
 
 
-def _log_loss(y_true, y_proba, *, labels, sample_weight=None):
-    if len(labels) == 1:
-        return 0.0
-    return log_loss(y_true, y_proba, labels=labels, sample_weight=sample_weight)
+def _log_loss(y_true: ArrayLike, y_proba: Float, *, labels: NDArray[Any], **kwargs: Any) -> float:
+    return log_loss(y_true, y_proba, labels=labels, **kwargs) if len(labels) > 1 else 0.0
 
 
-def _brier(y_true, y_proba, *, labels, sample_weight=None):
-    if len(labels) == 1:
-        return 0.0
-    return brier_score_loss(
-        y_true, y_proba, labels=labels, sample_weight=sample_weight, scale_by_half=False
-    )
+def _brier(y_true: ArrayLike, y_proba: Float, *, labels: NDArray[Any], **kwargs: Any) -> float:
+    return brier_score_loss(y_true, y_proba, labels=labels, **kwargs) if len(labels) > 1 else 0.0
 
 
-def _adaptive_ece(y_true, y_proba, *, labels, sample_weight=None):
-    return expected_calibration_error(
-        y_true, y_proba, strategy="quantile", labels=labels, sample_weight=sample_weight
-    )
-
-
-def _error_detection(y_true, y_proba, *, labels, sample_weight=None):
+def _error_detection(*args: Any, **kwargs: Any) -> float:
     """Chance where there is nothing to tell apart: NaN would disqualify perfect predictions."""
-    _, correct, _ = check_top_label(y_true, y_proba, labels, sample_weight)
-    if correct.all() or not correct.any():
-        return 0.5
-    return error_detection_auroc(y_true, y_proba, labels=labels, sample_weight=sample_weight)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        area = error_detection_auroc(*args, **kwargs)
+    return 0.5 if np.isnan(area) else area
 
 
-def _coverage_at(y_true, y_proba, *, threshold, labels, sample_weight=None):
+def _coverage_at(
+    y_true: ArrayLike,
+    y_proba: Float,
+    *,
+    threshold: float,
+    labels: Labels,
+    sample_weight: Weights = None,
+) -> float:
     found = reliable_coverage(y_true, y_proba, threshold, labels, sample_weight)
     return float(found.sample_coverage[0]) if found.reliable[0] else 0.0
 
 
 # name -> (metric, sign, further arguments of the metric)
-_SCORERS = {
+_SCORERS: dict[str, tuple[Callable[..., float], int, dict[str, Any]]] = {
     "neg_log_loss": (_log_loss, -1, {}),
-    "neg_brier": (_brier, -1, {}),
+    "neg_brier": (_brier, -1, {"scale_by_half": False}),
     "neg_ece": (expected_calibration_error, -1, {}),
-    "neg_adaptive_ece": (_adaptive_ece, -1, {}),
+    "neg_adaptive_ece": (expected_calibration_error, -1, {"strategy": "quantile"}),
     "neg_mce": (maximum_calibration_error, -1, {}),
     "neg_classwise_ece": (classwise_calibration_error, -1, {}),
     "neg_aurc": (area_under_risk_coverage, -1, {}),

@@ -25,4 +25,5 @@ def as_repetitions(weight: NDArray[np.float64]) -> NDArray[np.float64]:
     relative = weight / weight.min()
     # 0.3 / 0.1 is one rounding error below 3, which would move a quantile to the next row.
     nearest = np.rint(relative)
-    return np.where(np.isclose(relative, nearest, rtol=1e-9, atol=0.0), nearest, relative)
+    whole = np.isclose(relative, nearest, rtol=1e-9, atol=0.0)
+    return np.asarray(np.where(whole, nearest, relative), dtype=np.float64)

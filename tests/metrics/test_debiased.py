@@ -8,7 +8,7 @@ from scipy.stats import binom
 
 from skclip.metrics import debiased_calibration_error, expected_calibration_error
 from skclip.metrics.binning import bin_confidences
-from skclip.metrics.debiased import debiased_mean_gap, unbiased_squared_gap
+from skclip.metrics.debiased_calibration import debiased_mean_gap, unbiased_squared_gap
 
 
 def problem(confidence, correct):

@@ -1,14 +1,35 @@
 """Coverage of what a classifier may be relied upon, against the confidence asked for."""
 
-import numpy as np
+from __future__ import annotations
 
-from skclip.metrics.plotting import axes_and_style, count_curves, draw_legend, predict_for_display
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skclip.metrics.plotting import (
+    PredictionDisplay,
+    count_curves,
+    curve_style,
+    draw_frame,
+    new_axes,
+)
+from skclip.metrics.probabilities import Float, Labels, Weights
 from skclip.metrics.reliability_coverage import THRESHOLDS, reliable_coverage
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from matplotlib.axes import Axes
 
 __all__ = ["CoverageAtReliabilityDisplay"]
 
+Kind = Literal["sample", "class"]
 
-class CoverageAtReliabilityDisplay:
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class CoverageAtReliabilityDisplay(PredictionDisplay):
     """Share of the samples above each confidence, crossed out where it breaks its promise.
 
     At a threshold t the predictions of confidence at least t are selected. Where their accuracy
@@ -64,105 +85,41 @@ class CoverageAtReliabilityDisplay:
     array([ True,  True])
     """
 
-    def __init__(
-        self, *, thresholds, sample_coverage, class_coverage, accuracy, reliable, name=None
-    ):
-        self.thresholds = thresholds
-        self.sample_coverage = sample_coverage
-        self.class_coverage = class_coverage
-        self.accuracy = accuracy
-        self.reliable = reliable
-        self.name = name
-
-    @classmethod
-    def from_estimator(
-        cls,
-        estimator,
-        X,
-        y,
-        *,
-        thresholds=THRESHOLDS,
-        kind="sample",
-        sample_weight=None,
-        name=None,
-        ax=None,
-        **kwargs,
-    ):
-        """Predict with a fitted classifier and plot its coverage at each confidence.
-
-        Parameters
-        ----------
-        estimator : estimator instance
-            Fitted classifier, or pipeline that ends in one, with `predict_proba`.
-        X : array-like or list of n_samples inputs
-            What the estimator predicts from.
-        y : array-like of shape (n_samples,)
-            True labels.
-        thresholds : array-like of shape (n_thresholds,), default=(0.8, 0.85, 0.9, 0.95, 0.99)
-            Confidences, fractions in [0, 1].
-        kind : {"sample", "class"}, default="sample"
-            Coverage of samples or of classes.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights.
-        name : str, default=None
-            Name for the legend; the class name of the estimator when None.
-        ax : matplotlib Axes, default=None
-            Axes to draw on; a new figure when None.
-        **kwargs : dict
-            Passed to :meth:`matplotlib.axes.Axes.plot`.
-
-        Returns
-        -------
-        display : CoverageAtReliabilityDisplay
-            The display, plotted.
-
-        Raises
-        ------
-        ValueError
-            If the estimator has no `predict_proba`, or as :meth:`from_predictions`.
-        """
-        y_proba, labels, name = predict_for_display(estimator, X, name)
-        return cls.from_predictions(
-            y,
-            y_proba,
-            thresholds=thresholds,
-            kind=kind,
-            labels=labels,
-            sample_weight=sample_weight,
-            name=name,
-            ax=ax,
-            **kwargs,
-        )
+    thresholds: Float
+    sample_coverage: Float
+    class_coverage: Float
+    accuracy: Float
+    reliable: NDArray[np.bool_]
+    name: str | None = None
 
     @classmethod
     def from_predictions(
         cls,
-        y_true,
-        y_proba,
+        y_true: ArrayLike,
+        y_proba: ArrayLike,
         *,
-        thresholds=THRESHOLDS,
-        kind="sample",
-        labels=None,
-        sample_weight=None,
-        name=None,
-        ax=None,
-        **kwargs,
-    ):
+        thresholds: ArrayLike = THRESHOLDS,
+        kind: Kind = "sample",
+        labels: Labels = None,
+        sample_weight: Weights = None,
+        name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Plot the coverage of predicted probabilities at each confidence.
 
         Parameters
         ----------
         y_true : array-like of shape (n_samples,)
-            True labels, strings or integers.
+            True labels.
         y_proba : array-like of shape (n_samples, n_classes)
-            Class probabilities, fractions in [0, 1] with rows that sum to 1.
+            Class probabilities.
         thresholds : array-like of shape (n_thresholds,), default=(0.8, 0.85, 0.9, 0.95, 0.99)
             Confidences, fractions in [0, 1].
         kind : {"sample", "class"}, default="sample"
             Coverage of samples or of classes.
         labels : array-like of shape (n_classes,), default=None
-            The label of each column of `y_proba`. None: the sorted distinct labels of
-            `y_true`, which must then be as many as the columns.
+            Label of each column of `y_proba`; None for the sorted labels of `y_true`.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights.
         name : str, default=None
@@ -176,11 +133,6 @@ class CoverageAtReliabilityDisplay:
         -------
         display : CoverageAtReliabilityDisplay
             The display, plotted.
-
-        Raises
-        ------
-        ValueError
-            If the thresholds, probabilities, labels or weights are not as described.
         """
         levels = np.sort(np.atleast_1d(np.asarray(thresholds, dtype=np.float64)))
         found = reliable_coverage(y_true, y_proba, levels, labels, sample_weight)
@@ -194,7 +146,14 @@ class CoverageAtReliabilityDisplay:
         )
         return display.plot(ax=ax, kind=kind, **kwargs)
 
-    def plot(self, ax=None, *, kind="sample", name=None, **kwargs):
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        kind: Kind = "sample",
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the curve.
 
         Parameters
@@ -216,17 +175,13 @@ class CoverageAtReliabilityDisplay:
         """
         if kind not in ("sample", "class"):
             raise ValueError(f"kind must be 'sample' or 'class'; got {kind!r}.")
-        ax, style = axes_and_style(
-            ax, kwargs, figsize=(4.8, 3.6), needed_by="CoverageAtReliabilityDisplay.plot"
-        )
+        if ax is None:
+            ax = new_axes((4.8, 3.6), "CoverageAtReliabilityDisplay.plot")
         coverage = np.asarray(self.sample_coverage if kind == "sample" else self.class_coverage)
         reliable, thresholds = np.asarray(self.reliable), np.asarray(self.thresholds)
         name = self.name if name is None else name
-        (self.line_,) = ax.plot(
-            thresholds,
-            np.where(reliable, coverage, np.nan),
-            **({"label": name, "markersize": 6, "clip_on": False} | style),
-        )
+        style = curve_style(ax, kwargs, label=name, markersize=6, clip_on=False)
+        (self.line_,) = ax.plot(thresholds, np.where(reliable, coverage, np.nan), **style)
         color = self.line_.get_color()
         ax.plot(
             thresholds, coverage, color=color, linewidth=0.8, alpha=0.6, linestyle=":", zorder=1
@@ -245,14 +200,12 @@ class CoverageAtReliabilityDisplay:
             # Without points in sight it would have an extent that shrinks the axes to nothing.
             line.set_in_layout(False)
         if count_curves(ax) == 1:
-            self._draw_frame(ax, kind)
-        draw_legend(ax, "best")
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
-
-    def _draw_frame(self, ax, kind):
-        what = "samples" if kind == "sample" else "classes"
-        ax.set(ylim=(0, 1), xticks=np.asarray(self.thresholds))
-        ax.set(xlabel="Confidence asked for, and accuracy to be kept")
-        ax.set(ylabel=f"Coverage of {what} (× if accuracy is lower)")
-        ax.spines[["top", "right"]].set_visible(False)
+            what = "samples" if kind == "sample" else "classes"
+            draw_frame(
+                ax,
+                ylim=(0, 1),
+                xticks=thresholds,
+                xlabel="Confidence asked for, and accuracy to be kept",
+                ylabel=f"Coverage of {what} (× if accuracy is lower)",
+            )
+        return self._finish(ax, "best")

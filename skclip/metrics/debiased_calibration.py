@@ -1,17 +1,28 @@
 """Calibration error less what the noise of a finite test set adds to it."""
 
+from __future__ import annotations
+
+from typing import Literal
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
-from skclip.metrics.binning import bin_confidences, bin_edges, check_strategy
-from skclip.metrics.probabilities import check_n_bins, check_top_label
+from skclip.metrics.binning import Bins, Strategy, bin_confidences, bin_edges
+from skclip.metrics.probabilities import Float, Labels, check_top_label
 
 __all__ = ["debiased_calibration_error"]
 
 
 def debiased_calibration_error(
-    y_true, y_proba, *, norm="l1", n_bins=10, strategy="uniform", labels=None
-):
+    y_true: ArrayLike,
+    y_proba: ArrayLike,
+    *,
+    norm: Literal["l1", "l2"] = "l1",
+    n_bins: int = 10,
+    strategy: Strategy = "uniform",
+    labels: Labels = None,
+) -> float:
     r"""Calibration error less the part that chance adds to the measured one.
 
     Even a perfectly calibrated classifier has a positive :func:`expected_calibration_error`,
@@ -38,9 +49,9 @@ def debiased_calibration_error(
     Parameters
     ----------
     y_true : array-like of shape (n_samples,)
-        True labels, strings or integers.
+        True labels.
     y_proba : array-like of shape (n_samples, n_classes)
-        Class probabilities, fractions in [0, 1] with rows that sum to 1.
+        Class probabilities.
     norm : {"l1", "l2"}, default="l1"
         "l1" corrects the ECE, approximately. "l2" is the root mean squared gap, which is
         at least the mean gap, so compare only among themselves.
@@ -49,18 +60,12 @@ def debiased_calibration_error(
     strategy : {"uniform", "quantile"}, default="uniform"
         Bins of equal width over [0, 1], or of equal count.
     labels : array-like of shape (n_classes,), default=None
-        The label of each column of `y_proba`, usually ``estimator.classes_``. None: the
-        sorted distinct labels of `y_true`, which must then be as many as the columns.
+        Label of each column of `y_proba`; None for the sorted labels of `y_true`.
 
     Returns
     -------
     error : float
         Fraction in [0, 1]; 0 is best.
-
-    Raises
-    ------
-    ValueError
-        If the norm, probabilities or labels are not as described.
 
     See Also
     --------
@@ -103,7 +108,6 @@ def debiased_calibration_error(
             f"norm must be 'l1' (the mean gap, as in the ECE) or 'l2' (the root mean squared gap); "
             f"got {norm!r}."
         )
-    n_bins, strategy = check_n_bins(n_bins), check_strategy(strategy)
     confidence, correct, _ = check_top_label(y_true, y_proba, labels, None)
     bins = bin_confidences(confidence, correct, None, bin_edges(confidence, None, n_bins, strategy))
     if norm == "l1":
@@ -111,29 +115,29 @@ def debiased_calibration_error(
     return float(np.sqrt(max(0.0, unbiased_squared_gap(bins))))
 
 
-def unbiased_squared_gap(bins):
+def unbiased_squared_gap(bins: Bins) -> float:
     """Mean squared gap over the bins, less the variance of their accuracies."""
     size, gap, variance = _several(bins)
     return float(size @ (gap**2 - variance / (size - 1)) / bins.weight.sum())
 
 
-def debiased_mean_gap(bins):
+def debiased_mean_gap(bins: Bins) -> float:
     """Mean gap over the bins, less what normal noise in their accuracies adds to it."""
     size, gap, variance = _several(bins)
     added = _mean_of_folded_normal(gap, np.sqrt(variance / size)) - gap
     return float(size @ (gap - added) / bins.weight.sum())
 
 
-def _several(bins):
+def _several(bins: Bins) -> tuple[Float, Float, Float]:
     """Size, gap, and variance of one outcome, of the bins with more than one sample."""
     kept = bins.weight > 1
     accuracy = bins.accuracy[kept]
     return bins.weight[kept], bins.gap[kept], accuracy * (1 - accuracy)
 
 
-def _mean_of_folded_normal(mean, std):
+def _mean_of_folded_normal(mean: Float, std: Float) -> Float:
     """E |mean + std z| for mean >= 0; the mean itself where std is 0."""
     # For z ~ N(0, 1): sqrt(2 / pi) s exp(-m^2 / 2 s^2) + m (1 - 2 Phi(-m / s)).
     ratio = np.divide(mean, std, out=np.full_like(mean, np.inf), where=std > 0)
     density = np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2)
-    return std * density + mean * (1 - 2 * ndtr(-ratio))
+    return np.asarray(std * density + mean * (1 - 2 * ndtr(-ratio)))

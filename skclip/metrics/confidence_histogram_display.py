@@ -1,21 +1,33 @@
 """Histogram of the confidence of right and of wrong predictions."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skclip.metrics.binning import bin_confidences, bin_edges
 from skclip.metrics.plotting import (
     RIGHT_COLOR,
     WRONG_COLOR,
-    draw_legend,
+    PredictionDisplay,
+    draw_frame,
     new_axes,
-    predict_for_display,
 )
-from skclip.metrics.probabilities import check_n_bins, check_top_label
+from skclip.metrics.probabilities import Float, Labels, Weights, check_top_label
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from matplotlib.axes import Axes
 
 __all__ = ["ConfidenceHistogramDisplay"]
 
 
-class ConfidenceHistogramDisplay:
+@dataclass(kw_only=True, eq=False, repr=False)
+class ConfidenceHistogramDisplay(PredictionDisplay):
     """How confident a classifier is where it is right, and where it is wrong.
 
     The less the two histograms overlap, the better a threshold on the confidence finds
@@ -59,85 +71,36 @@ class ConfidenceHistogramDisplay:
     array([0., 0., 3., 0., 0.])
     """
 
-    def __init__(self, *, bin_edges, right, wrong, name=None):
-        self.bin_edges = bin_edges
-        self.right = right
-        self.wrong = wrong
-        self.name = name
-
-    @classmethod
-    def from_estimator(
-        cls, estimator, X, y, *, n_bins=20, sample_weight=None, name=None, ax=None, **kwargs
-    ):
-        """Predict with a fitted classifier and plot the histograms of its confidence.
-
-        Parameters
-        ----------
-        estimator : estimator instance
-            Fitted classifier, or pipeline that ends in one, with `predict_proba`.
-        X : array-like or list of n_samples inputs
-            What the estimator predicts from.
-        y : array-like of shape (n_samples,)
-            True labels.
-        n_bins : int, default=20
-            Number of columns, at least 1.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights.
-        name : str, default=None
-            Name for the title; the class name of the estimator when None.
-        ax : matplotlib Axes, default=None
-            Axes to draw on; a new figure when None.
-        **kwargs : dict
-            Passed to :meth:`plot`.
-
-        Returns
-        -------
-        display : ConfidenceHistogramDisplay
-            The display, plotted.
-
-        Raises
-        ------
-        ValueError
-            If the estimator has no `predict_proba`, or as :meth:`from_predictions`.
-        """
-        y_proba, labels, name = predict_for_display(estimator, X, name)
-        return cls.from_predictions(
-            y,
-            y_proba,
-            n_bins=n_bins,
-            labels=labels,
-            sample_weight=sample_weight,
-            name=name,
-            ax=ax,
-            **kwargs,
-        )
+    bin_edges: Float
+    right: Float
+    wrong: Float
+    name: str | None = None
 
     @classmethod
     def from_predictions(
         cls,
-        y_true,
-        y_proba,
+        y_true: ArrayLike,
+        y_proba: ArrayLike,
         *,
-        n_bins=20,
-        labels=None,
-        sample_weight=None,
-        name=None,
-        ax=None,
-        **kwargs,
-    ):
+        n_bins: int = 20,
+        labels: Labels = None,
+        sample_weight: Weights = None,
+        name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Plot the histograms of the confidence of predicted probabilities.
 
         Parameters
         ----------
         y_true : array-like of shape (n_samples,)
-            True labels, strings or integers.
+            True labels.
         y_proba : array-like of shape (n_samples, n_classes)
-            Class probabilities, fractions in [0, 1] with rows that sum to 1.
+            Class probabilities.
         n_bins : int, default=20
             Number of columns, at least 1.
         labels : array-like of shape (n_classes,), default=None
-            The label of each column of `y_proba`. None: the sorted distinct labels of
-            `y_true`, which must then be as many as the columns.
+            Label of each column of `y_proba`; None for the sorted labels of `y_true`.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights.
         name : str, default=None
@@ -151,13 +114,7 @@ class ConfidenceHistogramDisplay:
         -------
         display : ConfidenceHistogramDisplay
             The display, plotted.
-
-        Raises
-        ------
-        ValueError
-            If the probabilities, labels or weights are not as described.
         """
-        n_bins = check_n_bins(n_bins)
         confidence, correct, weight = check_top_label(y_true, y_proba, labels, sample_weight)
         edges = bin_edges(confidence, None, n_bins, "uniform")
         mass = np.ones(len(confidence)) if weight is None else weight
@@ -167,7 +124,9 @@ class ConfidenceHistogramDisplay:
         )
         return cls(bin_edges=edges, right=right, wrong=wrong, name=name).plot(ax=ax, **kwargs)
 
-    def plot(self, ax=None, *, name=None, normalize=True):
+    def plot(
+        self, ax: Axes | None = None, *, name: str | None = None, normalize: bool = True
+    ) -> Self:
         """Draw the histograms.
 
         Parameters
@@ -187,25 +146,19 @@ class ConfidenceHistogramDisplay:
         """
         if ax is None:
             ax = new_axes((4.8, 3.6), "ConfidenceHistogramDisplay.plot")
-        for values, what, style in (
-            (self.right, "right", {"color": RIGHT_COLOR, "linestyle": "-"}),
-            (self.wrong, "wrong", {"color": WRONG_COLOR, "linestyle": "--"}),
+        for values, what, color, dashes in (
+            (self.right, "right", RIGHT_COLOR, "-"),
+            (self.wrong, "wrong", WRONG_COLOR, "--"),
         ):
             total = np.sum(values)
             heights = np.asarray(values) / (total if normalize and total else 1)
-            ax.stairs(heights, self.bin_edges, fill=True, color=style["color"], alpha=0.2)
+            ax.stairs(heights, self.bin_edges, fill=True, color=color, alpha=0.2)
             label = f"{what} ({total:,.0f})"
-            ax.stairs(heights, self.bin_edges, linewidth=1.6, label=label, **style)
-        self._draw_frame(ax, self.name if name is None else name, normalize)
-        draw_legend(ax, "upper left")
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
-
-    @staticmethod
-    def _draw_frame(ax, name, normalize):
-        ax.set(xlim=(0, 1), xlabel="Confidence (largest class probability)")
+            ax.stairs(heights, self.bin_edges, color=color, ls=dashes, lw=1.6, label=label)
+        draw_frame(ax, xlim=(0, 1), xlabel="Confidence (largest class probability)")
         ax.set_ylim(bottom=0)
         ax.set_ylabel("Share of right, share of wrong" if normalize else "Number of samples")
-        ax.spines[["top", "right"]].set_visible(False)
+        name = self.name if name is None else name
         if name is not None:
             ax.set_title(name)
+        return self._finish(ax, "upper left")
