@@ -3,7 +3,6 @@
 import re
 from importlib.resources import files
 
-import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from skclip.benchmark.tables import CROSS
@@ -47,22 +46,21 @@ def to_csv(table):
 
 def to_latex(table):
     """For ``\\usepackage{booktabs, amssymb}``."""
-    bold = np.where(table.bold, "textbf:--rwrap", "")
-    n_numbers = table.frame.shape[1] - table.n_names
-    text = (
-        table.frame.style.hide(axis="index")
-        .format(_latex)
-        .format_index(_latex, axis="columns")
-        .apply(lambda _: bold, axis=None)
-        .to_latex(
-            caption=_latex(table.title),
-            label=f"tab:{table.name}",
-            column_format="l" * table.n_names + "r" * n_numbers,
-            hrules=True,
-        )
-    )
-    note = f"{_latex(table.note)}\n" if table.note else ""
-    return text.replace(r"\end{table}", note + r"\end{table}")
+    # Not by a Styler, which loads pyplot in pandas 2.
+    entries = table.frame.map(_latex)
+    entries = entries.where(~table.bold, r"\textbf{" + entries + "}")
+    columns = "l" * table.n_names + "r" * (entries.shape[1] - table.n_names)
+    header, *rows = [
+        " & ".join(row) + r" \\" for row in [map(_latex, entries), *entries.to_numpy()]
+    ]
+    lines = [
+        r"\begin{table}",
+        rf"\caption{{{_latex(table.title)}}}",
+        rf"\label{{tab:{table.name}}}",
+    ]
+    lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", header, r"\midrule", *rows]
+    lines += [r"\bottomrule", r"\end{tabular}", *filter(None, [_latex(table.note)])]
+    return "\n".join([*lines, r"\end{table}", ""])
 
 
 # format -> (suffix of its files, writer)
