@@ -194,6 +194,20 @@ def test_help_teaches_by_example(command, capsys):
     assert f"skclip {' '.join(command)}".strip() in printed
 
 
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_asking_the_command_what_it_is_loads_no_torch(option):
+    """Nor anything else that takes a second: the answer is there at once."""
+    heavy = ["torch", "numpy", "sklearn", "scipy", "PIL", "open_clip"]
+    code = (
+        "import sys\nfrom skclip.cli import main\n"
+        f"try: main(['{option}'])\n"
+        f"finally: print([m for m in {heavy} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "skclip" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
 def test_a_command_is_one_file(tmp_path, monkeypatch, capsys):
     """Another command needs no line anywhere else."""
     (tmp_path / "greet.py").write_text(
