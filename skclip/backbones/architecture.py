@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from skclip.backbones._open_clip import import_open_clip
+from skclip.backbones.open_clip_import import import_open_clip
 
 __all__ = ["disagreements"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from skclip.backbones._open_clip import import_open_clip
+from skclip.backbones.open_clip_import import import_open_clip
 from skclip.backbones.tokenizer import make_tokenizer
 
 __all__ = ["Backbone"]

@@ -12,8 +12,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from skclip.backbones._open_clip import import_open_clip
 from skclip.backbones.architecture import disagreements
+from skclip.backbones.open_clip_import import import_open_clip
 from skclip.backbones.source import CONFIG_FILE, LOCAL
 from skclip.exceptions import BackboneError
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import torch
 
 from skclip.backbones.backbone import Backbone
-from skclip.backbones.config import PRECISIONS, BackboneConfig
-from skclip.backbones.loading import check_declared, load_backbone, read_model_config
+from skclip.backbones.backbone_config import PRECISIONS, BackboneConfig
+from skclip.backbones.model_loading import check_declared, load_backbone, read_model_config
 from skclip.backbones.source import Stamp, resolve_source
 from skclip.exceptions import BackboneError
 from skclip.utils.device import resolve_device

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from skclip.backbones._open_clip import import_open_clip
-from skclip.backbones.config import BackboneConfig
+from skclip.backbones.backbone_config import BackboneConfig
+from skclip.backbones.open_clip_import import import_open_clip
 from skclip.exceptions import BackboneError
 
 __all__ = ["CONFIG_FILE", "HUB", "LOCAL", "Source", "Stamp", "resolve_source"]

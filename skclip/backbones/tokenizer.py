@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from skclip.backbones._open_clip import import_open_clip
+from skclip.backbones.open_clip_import import import_open_clip
 from skclip.exceptions import BackboneError
 from skclip.utils.optional_imports import import_optional
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from skclip.backbones._open_clip import import_open_clip
 from skclip.backbones.architecture import disagreements
 from skclip.backbones.backbone import Backbone
 from skclip.backbones.local_weights import check_activation, preprocessing_of_file
+from skclip.backbones.open_clip_import import import_open_clip
 from skclip.backbones.source import CONFIG_FILE, HUB, LOCAL, Source
 from skclip.exceptions import BackboneError
 from skclip.utils.optional_imports import import_optional

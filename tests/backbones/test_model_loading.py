@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from skclip.backbones import BackboneConfig, get_backbone, get_embedding_dim
-from skclip.backbones import _open_clip as import_module
+from skclip.backbones import open_clip_import as import_module
 from skclip.exceptions import BackboneError
 
 pytestmark = pytest.mark.usefixtures("no_backbones")
