@@ -5,14 +5,17 @@ import functools
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
+from skclip.backbones.batch_size import automatic_batch_size
 from skclip.backbones.open_clip_import import import_open_clip
 from skclip.backbones.tokenizer import make_tokenizer
+from skclip.utils.messages import listing
 
 __all__ = ["Backbone"]
 
@@ -42,8 +45,6 @@ class Backbone:
 
     Attributes
     ----------
-    batch_size : int or None
-        Images that use a GPU's memory well, when someone has found that out.
     most : int or None
         A batch that was too large, halved; None as long as every batch fitted.
     """
@@ -66,8 +67,8 @@ class Backbone:
         self.tokenizer_name = tokenizer_name
         self.device = device
         self.precision = precision
-        self.batch_size: int | None = None
         self.most: int | None = None
+        self._steps, self._normalization = _split(preprocess)
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -83,6 +84,11 @@ class Backbone:
         """Height and width, in pixels, of what the image tower sees."""
         size = self.model.visual.image_size
         return (size, size) if isinstance(size, int) else tuple(size)
+
+    @functools.cached_property
+    def batch_size(self) -> int:
+        """Images that use the device well; a batch that does not fit after all is halved."""
+        return automatic_batch_size(self.encode_images, self.image_size, self.device)
 
     @property
     def logit_scale(self) -> float:
@@ -126,13 +132,37 @@ class Backbone:
             "precision": self.precision,
         }
 
+    def prepare(self, image: Image.Image) -> np.ndarray | torch.Tensor:
+        """The half of the preprocessing that is done per image, in workers.
+
+        Resizing and cropping are Pillow's. Scaling to [0, 1] and normalising are the same
+        arithmetic for every pixel: :meth:`stack` does them once per batch, on the device, and
+        gives the same numbers from a quarter of the memory.
+        """
+        if self._normalization is None:
+            return self.preprocess(image)
+        for step in self._steps:
+            image = step(image)
+        return np.asarray(image)
+
+    def stack(self, prepared: Sequence[Any]) -> torch.Tensor:
+        """Outputs of :meth:`prepare` as the model's input, (b, 3, h, w), float32."""
+        if self._normalization is None:
+            return torch.stack(list(prepared))
+        stacked = torch.from_numpy(np.stack(prepared)).permute(0, 3, 1, 2).contiguous()
+        if self.device.type == "cuda":  # an asynchronous copy needs pinned memory
+            stacked = stacked.pin_memory().to(self.device, non_blocking=True)
+        mean, std = (values.to(self.device) for values in self._normalization)
+        return stacked.to(torch.float32).div_(255).sub_(mean).div_(std)
+
     def encode_images(self, batch: torch.Tensor) -> np.ndarray:
         """Encode preprocessed images.
 
         Parameters
         ----------
         batch : torch.Tensor of shape (b, 3, h, w)
-            Stacked outputs of `preprocess`, of any floating-point type, on any device.
+            Output of :meth:`stack`, or stacked outputs of `preprocess`: of any floating-point
+            type, on any device.
 
         Returns
         -------
@@ -184,8 +214,10 @@ class Backbone:
         self, tokens: torch.Tensor, batch_size: int = 256, verbose: int = 0
     ) -> np.ndarray:
         """Encode what :meth:`tokenize` gives: (n, context length) -> (n, d), float32."""
+        from tqdm.auto import tqdm
+
         rows = np.empty((len(tokens), self.embedding_dim), dtype=np.float32)
-        with _progress(len(tokens), "text", verbose) as bar:
+        with tqdm(total=len(tokens), unit="text", disable=not verbose) as bar:
             for start in range(0, len(tokens), batch_size):
                 batch = slice(start, start + batch_size)
                 rows[batch] = self._run(
@@ -229,6 +261,22 @@ class Backbone:
         return torch.autocast(self.device.type, dtype=dtype)
 
 
+def _split(
+    preprocess: Callable[[Any], torch.Tensor],
+) -> tuple[Sequence[Callable[[Any], Any]], tuple[torch.Tensor, torch.Tensor] | None]:
+    """The steps up to RGB pixels, with mean and std of the rest; or nothing to be shared."""
+    from torchvision.transforms import Compose, Normalize, ToTensor
+
+    steps = preprocess.transforms if isinstance(preprocess, Compose) else []
+    if len(steps) < 2 or not isinstance(steps[-2], ToTensor) or type(steps[-1]) is not Normalize:
+        return [], None
+    mean, std = (
+        torch.as_tensor(values, dtype=torch.float32).reshape(-1, 1, 1)
+        for values in (steps[-1].mean, steps[-1].std)
+    )
+    return steps[:-2], (mean, std)
+
+
 def _check_texts(texts: Iterable[str]) -> list[str]:
     if isinstance(texts, str):
         raise ValueError(
@@ -240,13 +288,6 @@ def _check_texts(texts: Iterable[str]) -> list[str]:
         raise ValueError("texts must hold at least one string; got none.")
     wrong = [(i, type(t).__name__) for i, t in enumerate(texts) if not isinstance(t, str)]
     if wrong:
-        listed = ", ".join(f"item {i} ({kind})" for i, kind in wrong[:5])
-        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise ValueError(f"texts must hold strings only; got {listed}{more}. Convert them first.")
+        listed = listing(wrong, show=lambda item: f"item {item[0]} ({item[1]})")
+        raise ValueError(f"texts must hold strings only; got {listed}. Convert them first.")
     return texts
-
-
-def _progress(total: int, unit: str, verbose: int) -> Any:
-    from tqdm.auto import tqdm
-
-    return tqdm(total=total, unit=unit, disable=not verbose)

@@ -15,6 +15,7 @@ from skclip.backbones.local_weights import check_activation, preprocessing_of_fi
 from skclip.backbones.open_clip_import import import_open_clip
 from skclip.backbones.source import CONFIG_FILE, HUB, LOCAL, Source
 from skclip.exceptions import BackboneError
+from skclip.utils.messages import listing
 from skclip.utils.optional_imports import import_optional
 
 __all__ = ["check_declared", "load_backbone", "read_model_config"]
@@ -109,11 +110,12 @@ def check_declared(source: Source, model_config: dict[str, Any]) -> None:
         differing["quick_gelu"] = (False, True)
     if not differing:
         return
-    listed = [f"{field} is {a!r} and not {b!r}" for field, (a, b) in differing.items()]
-    more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
+    listed = listing(
+        [f"{field} is {a!r} and not {b!r}" for field, (a, b) in differing.items()], show=str
+    )
     raise BackboneError(
         f"model must agree with the configuration in {source.name!r}; it is not "
-        f"{source.declared!r}: {', '.join(listed[:5])}{more}. Pass model=None, since the "
+        f"{source.declared!r}: {listed}. Pass model=None, since the "
         "configuration says what the model is."
     )
 

@@ -13,6 +13,7 @@ from typing import Literal
 from skclip.backbones.backbone_config import BackboneConfig
 from skclip.backbones.open_clip_import import import_open_clip
 from skclip.exceptions import BackboneError
+from skclip.utils.messages import listing
 
 __all__ = ["CONFIG_FILE", "HUB", "LOCAL", "Source", "Stamp", "resolve_source"]
 
@@ -235,12 +236,10 @@ def _looks_like_path(value: str) -> bool:
     return any(sep in value for sep in (os.sep, "/", "~")) or value.endswith(_FILE_SUFFIXES)
 
 
-def _closest(name: str, candidates: Iterable[str], n: int = 5) -> str:
-    """At most `n` candidates, the most similar first, and the number left out."""
+def _closest(name: str, candidates: Iterable[str]) -> str:
+    """The candidates, the most similar first."""
 
     def similarity(candidate: str) -> float:
         return difflib.SequenceMatcher(None, name.lower(), candidate.lower()).ratio()
 
-    ranked = sorted(candidates, key=similarity, reverse=True)
-    listed = ", ".join(repr(candidate) for candidate in ranked[:n])
-    return listed if len(ranked) <= n else f"{listed} and {len(ranked) - n} more"
+    return listing(sorted(candidates, key=similarity, reverse=True))

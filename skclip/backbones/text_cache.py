@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from skclip.backbones.backbone import Backbone
-from skclip.store import Cache
+from skclip.store import Cache, as_keys
 
 __all__ = ["encode_texts_once"]
 
@@ -51,9 +51,7 @@ def encode_texts_once(
     identity = {"kind": "text", "format": _FORMAT, **backbone.text_identity}
     table = cache.table(identity, backbone.embedding_dim, np.float32, backbone.model_name)
     tokens = backbone.tokenize(texts)
-    keys = np.frombuffer(
-        b"".join(hashlib.sha256(row.tobytes()).digest() for row in tokens.numpy()), np.uint8
-    ).reshape(-1, 32)
+    keys = as_keys(hashlib.sha256(row.tobytes()).digest() for row in tokens.numpy())
     table.refresh()
     known, found = table.get(keys)
     rows = np.empty((len(keys), backbone.embedding_dim), np.float32)

@@ -19,11 +19,11 @@ from skclip.backbones import (
     get_backbone,
     get_embedding_dim,
 )
-from skclip.features.augmentation import ImageViews, check_view_parameters
-from skclip.features.encoding import encode_images, unit_rows, warn_of_failures
-from skclip.features.files import stamps_of
+from skclip.features.collection import check_images
 from skclip.features.image_cache import ImageCache
-from skclip.features.reading import MAX_PIXELS, check_collection, check_items, holds_items
+from skclip.features.image_encoding import encode_images, scale_to_unit_norm
+from skclip.features.image_reading import MAX_PIXELS
+from skclip.features.image_views import ImageViews, check_view_parameters
 from skclip.utils.random_state import integer_seed
 from skclip.utils.sklearn_private import Interval, StrOptions
 
@@ -246,10 +246,8 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             If the model cannot be loaded as named.
         """
         self._validate_params()
-        images = check_collection(X)
         cached = self.cache_dir is not None
-        stamps, is_file = stamps_of(images) if cached and holds_items(images) else (None, None)
-        check_items(images, allow_missing=self.on_error == "nan", is_file=is_file)
+        images, stamps = check_images(X, allow_missing=self.on_error == "nan", stamped=cached)
         backbone = self._backbone()
         encoding = encode_images(
             images,
@@ -263,8 +261,8 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 ImageCache(self.cache_dir, self.cache_limit, backbone, stamps) if cached else None
             ),
         )
-        warn_of_failures(encoding.failures, images, stacklevel=2)
-        return unit_rows(encoding.features) if self.normalize else encoding.features
+        encoding.warn_of_failures(images, stacklevel=2)
+        return scale_to_unit_norm(encoding.features) if self.normalize else encoding.features
 
     def views(
         self,
@@ -334,8 +332,7 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         (2, 10)
         """
         self._validate_params()
-        images = check_collection(X)
-        check_items(images, allow_missing=self.on_error == "nan")
+        images, _ = check_images(X, allow_missing=self.on_error == "nan")
         check_view_parameters(n_views, scale, ratio, flip)
         rows = ImageViews(
             images,
@@ -369,7 +366,7 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         )
         if normalize is None:
             normalize = self.normalize
-        return unit_rows(embeddings) if normalize else embeddings
+        return scale_to_unit_norm(embeddings) if normalize else embeddings
 
     @property
     def embedding_dim_(self) -> int:

@@ -5,7 +5,6 @@ other has digests by the stamp of a file, so that a file that did not change sin
 without being read.
 """
 
-import hashlib
 import logging
 import time
 from collections.abc import Sequence
@@ -13,34 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from skclip.backbones import Backbone
-from skclip.store import Cache
+from skclip.store import KEY_BYTES, Cache, as_keys
 
-__all__ = ["ImageCache", "digest_of_file", "digest_of_pixels"]
+__all__ = ["ImageCache"]
 
 logger = logging.getLogger(__name__)
 
 # Raise the first when reading or preprocessing changes what features are made from.
-_FORMAT, _DIGEST_FORMAT, _KEY_BYTES = 1, 1, 32
+_FORMAT, _DIGEST_FORMAT = 1, 1
 # New rows are written as a shard when there are so many, or after so many seconds.
 _SHARD_ROWS, _SHARD_SECONDS = 4096, 30.0
-
-
-def digest_of_file(content: bytes) -> bytes:
-    """The name of the content of an image file."""
-    digest = hashlib.sha256(b"file ")
-    digest.update(content)
-    return digest.digest()
-
-
-def digest_of_pixels(image: np.ndarray | Image.Image) -> bytes:
-    """The name of an array (h, w, ...), or of an RGB image as the array (h, w, 3)."""
-    array = np.ascontiguousarray(image)
-    digest = hashlib.sha256(f"pixels {array.shape}".encode())
-    digest.update(array.reshape(-1).view(np.uint8))
-    return digest.digest()
 
 
 class ImageCache:
@@ -74,7 +57,7 @@ class ImageCache:
             backbone.model_name,
         )
         self._digests = self._cache.table(
-            {"kind": "file", "format": _DIGEST_FORMAT}, _KEY_BYTES, np.uint8
+            {"kind": "file", "format": _DIGEST_FORMAT}, KEY_BYTES, np.uint8
         )
         self._new_features = _Pending()
         self._new_digests = _Pending()
@@ -108,7 +91,7 @@ class ImageCache:
 
     def find(self, digest: bytes) -> np.ndarray | None:
         """The features of an image, or None."""
-        known, rows = self._features.get(_as_keys([digest]))
+        known, rows = self._features.get(as_keys([digest]))
         return rows[0] if known[0] else None
 
     def remember(self, stamp: bytes | None, digest: bytes) -> None:
@@ -157,10 +140,6 @@ class _Pending:
         self._rows.append(row)
 
     def take(self, width: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-        keys, rows = _as_keys(self._keys), np.array(self._rows, dtype).reshape(-1, width)
+        keys, rows = as_keys(self._keys), np.array(self._rows, dtype).reshape(-1, width)
         self.__init__()
         return keys, rows
-
-
-def _as_keys(digests: Sequence[bytes]) -> np.ndarray:
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, _KEY_BYTES)

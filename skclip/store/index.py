@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from skclip.store.keys import KEY_BYTES
+
 __all__ = ["KeyIndex"]
 
 
@@ -18,7 +20,7 @@ class KeyIndex:
 
     def __init__(self, keys: Sequence[np.ndarray] = ()) -> None:
         lengths = [len(part) for part in keys]
-        every = np.concatenate(keys) if keys else np.empty((0, 32), np.uint8)
+        every = np.concatenate(keys) if keys else np.empty((0, KEY_BYTES), np.uint8)
         prefixes = _prefixes(every)
         order = np.argsort(prefixes, kind="stable")
         self._prefixes = prefixes[order]

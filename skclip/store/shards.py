@@ -18,10 +18,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from skclip.store.keys import KEY_BYTES
 from skclip.utils.files import replace_file
 
 __all__ = [
-    "KEY_BYTES",
     "Shard",
     "ShardError",
     "open_shard",
@@ -29,7 +29,6 @@ __all__ = [
     "write_shard",
 ]
 
-KEY_BYTES = 32
 _MAGIC = b"skclip\x00\x01"
 _FOOTER = struct.Struct("<QQI8s")  # length of the record, number of keys, CRC-32, magic
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from skclip.store.index import KeyIndex
-from skclip.store.shards import KEY_BYTES, Shard, ShardError, open_shard, write_shard
+from skclip.store.keys import KEY_BYTES
+from skclip.store.shards import Shard, ShardError, open_shard, write_shard
 
 __all__ = ["SHARD_SUFFIX", "Table"]
 

@@ -90,4 +90,4 @@ def encoded(monkeypatch):
 @pytest.fixture
 def settled(monkeypatch):
     """Files count as left alone at once, so that no test has to wait."""
-    monkeypatch.setattr("skclip.features.files._SETTLED_NS", 0)
+    monkeypatch.setattr("skclip.features.image_reading._SETTLED_NS", 0)

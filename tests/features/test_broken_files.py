@@ -13,7 +13,7 @@ from PIL import Image
 from skclip import CLIPFeaturizer, embed_files
 from skclip.datasets import tiny_clip
 from skclip.exceptions import ImageError
-from skclip.features.reading import open_image
+from skclip.features.image_reading import open_image
 
 N, EVERY = 1000, 20
 
@@ -106,7 +106,7 @@ def unreadable(monkeypatch):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         return descriptor
 
-    monkeypatch.setattr("skclip.features.files.os.open", refuse)
+    monkeypatch.setattr("skclip.features.image_reading.os.open", refuse)
 
 
 @pytest.fixture

@@ -27,9 +27,7 @@ from sklearn.utils.validation import check_is_fitted
 from skclip.backbones import BackboneConfig, clear_backbones, get_backbone
 from skclip.backbones import registry as registry_module
 from skclip.exceptions import BackboneError, ImageError
-from skclip.features import CLIPFeaturizer
-from skclip.features import encoding as encoding_module
-from skclip.features import loading as loading_module
+from skclip.features import CLIPFeaturizer, image_encoding
 
 # A batch of another size, or weights that record gradients, sum in another order: some units
 # in the last place of float32, 1.2e-7, through two layers of sums of up to 192 terms of order 1.
@@ -123,13 +121,13 @@ def test_the_batch_size_changes_rounding_only(featurizer, pixels):
 def test_order_is_kept_when_decoding_finishes_out_of_order(featurizer, pixels, monkeypatch):
     """The first image of each batch takes longest."""
     expected = featurizer.transform(pixels)
-    calls = iter(range(1000))
+    calls, open_item = iter(range(1000)), image_encoding.open_item
 
     def slow_open(item, max_pixels):
         time.sleep(0.02 if next(calls) % 7 == 0 else 0)
-        return Image.fromarray(item)
+        return open_item(item, max_pixels)
 
-    monkeypatch.setattr(loading_module, "open_image", slow_open)
+    monkeypatch.setattr(image_encoding, "open_item", slow_open)
     featurizer.set_params(n_jobs=4)
     np.testing.assert_array_equal(featurizer.transform(pixels), expected)
 
@@ -317,7 +315,7 @@ def test_n_jobs_follows_the_joblib_context(featurizer, pixels, monkeypatch):
         seen.append(n_jobs)
         yield from ()
 
-    monkeypatch.setattr(encoding_module, "_ordered_map", spy)
+    monkeypatch.setattr(image_encoding, "_ordered_map", spy)
     featurizer.transform(pixels)
     with joblib.parallel_config(n_jobs=3):
         featurizer.transform(pixels)
@@ -423,7 +421,7 @@ def test_unreadable_images_become_rows_of_nan(featurizer, paths, broken, n_jobs)
 
 def test_the_warning_names_at_most_five(featurizer, paths):
     featurizer.set_params(on_error="nan")
-    with pytest.warns(UserWarning, match=r"item 4 \(NoneType\): there is no image; and 2 more\."):
+    with pytest.warns(UserWarning, match=r"item 4 \(NoneType\): there is no image and 2 more\."):
         features = featurizer.transform([None] * 7)
     assert features.shape == (7, 16)
     assert np.isnan(features).all()
@@ -457,16 +455,15 @@ def test_images_are_decoded_as_they_are_needed(featurizer, n_jobs):
     backbone = featurizer._backbone()
 
     class Counting:
-        embedding_dim, preprocess = backbone.embedding_dim, staticmethod(backbone.preprocess)
-        device, image_size, batch_size = backbone.device, backbone.image_size, None
-        most = None
+        embedding_dim, image_size, most = backbone.embedding_dim, backbone.image_size, None
+        prepare, stack = staticmethod(backbone.prepare), staticmethod(backbone.stack)
 
         def encode_images(self, batch):
             rows = backbone.encode_images(batch)
             images.encoded += len(batch)
             return rows
 
-    features = encoding_module.encode_images(
+    features = image_encoding.encode_images(
         images, Counting(), batch_size=7, n_jobs=n_jobs, on_error="raise", verbose=0
     ).features
     assert features.shape == (200, 16)

@@ -17,8 +17,8 @@ from skclip import BayesAdapterClassifier, ClassPrompts, CLIPFeaturizer
 from skclip.backbones import Backbone
 from skclip.datasets import save_digits_images, tiny_clip
 from skclip.exceptions import ImageError
-from skclip.features import files as files_module
-from skclip.features.loading import read_file
+from skclip.features import image_reading
+from skclip.features.image_reading import open_item
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_files_that_did_not_change_are_not_read_again(featurizer, paths, monkeyp
     def read(*args):
         raise AssertionError("a file was read")
 
-    monkeypatch.setattr("skclip.features.loading.read_file", read)
+    monkeypatch.setattr("skclip.features.image_reading._read_file", read)
     np.testing.assert_array_equal(featurizer.transform(paths), expected)
 
 
@@ -169,21 +169,21 @@ def test_a_file_changed_behind_its_times_gets_its_new_features(featurizer, pixel
 def test_the_times_of_a_fresh_file_are_not_trusted(featurizer, copies):
     """It might change again within the same tick."""
     copies[0].write_bytes(copies[1].read_bytes())
-    assert read_file(copies[0], 10**6)[1] is None
-    later = copies[0].stat().st_ctime_ns + files_module._SETTLED_NS + 1
-    content, stamp = read_at(later, copies[0])
+    assert open_item(copies[0], 10**6).stamp is None
+    later = copies[0].stat().st_ctime_ns + image_reading._SETTLED_NS + 1
+    content, _, stamp = read_at(later, copies[0])
     assert content == copies[1].read_bytes()
     assert stamp is not None
 
 
 def read_at(now, path):
-    """read_file as if it were later."""
-    original = files_module.time.time_ns
-    files_module.time.time_ns = lambda: now
+    """open_item as if it were later."""
+    original = image_reading.time.time_ns
+    image_reading.time.time_ns = lambda: now
     try:
-        return read_file(path, 10**6)
+        return open_item(path, 10**6)
     finally:
-        files_module.time.time_ns = original
+        image_reading.time.time_ns = original
 
 
 @pytest.mark.usefixtures("settled")
@@ -198,7 +198,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(featurizer, copies, 
             copies[0].write_bytes(copies[5].read_bytes())
         return status
 
-    monkeypatch.setattr("skclip.features.files.os.fstat", fstat)
+    monkeypatch.setattr("skclip.features.image_reading.os.fstat", fstat)
     np.testing.assert_array_equal(featurizer.transform([copies[0]]), expected)
 
 
@@ -211,7 +211,7 @@ def test_a_file_that_keeps_changing_is_an_error(featurizer, copies, monkeypatch)
             file.write(b"x")
         return status
 
-    monkeypatch.setattr("skclip.features.files.os.fstat", fstat)
+    monkeypatch.setattr("skclip.features.image_reading.os.fstat", fstat)
     with pytest.raises(ImageError, match="the file keeps changing while it is read"):
         featurizer.transform([copies[0]])
 

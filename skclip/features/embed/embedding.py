@@ -1,4 +1,4 @@
-"""Embedding a large collection of files into a folder: in shards, resumable, on many machines."""
+"""embed_files: one call, its share of the shards, and the report."""
 
 import os
 import time
@@ -11,15 +11,16 @@ import numpy as np
 import torch
 
 from skclip.backbones import BackboneConfig
-from skclip.features.embedding_job import Job, Settings, absolute, digest_of_paths, embed_shard
-from skclip.features.embedding_merge import (
+from skclip.features.collection import check_collection
+from skclip.features.embed.job import Job, Settings, absolute, digest_of_paths, embed_shard
+from skclip.features.embed.merge import (
     failures_of,
     merge_shards,
     read_failures,
     remove_shards,
     write_failures,
 )
-from skclip.features.reading import MAX_PIXELS, check_collection
+from skclip.features.image_reading import MAX_PIXELS
 from skclip.store import Shard
 
 __all__ = ["EmbedReport", "FailedFile", "embed_files"]

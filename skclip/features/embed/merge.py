@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from skclip.exceptions import EmbedError
-from skclip.features.embedding_job import Job
+from skclip.features.embed.job import Job
 from skclip.store import Shard, ShardError, write_parts
 from skclip.utils.files import TEMPORARY, replace_file
 

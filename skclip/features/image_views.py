@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from skclip.exceptions import ImageError
-from skclip.features.reading import open_image
+from skclip.features.image_reading import open_image
 
 __all__ = ["ImageViews", "check_view_parameters", "draw_crop"]
 

@@ -9,21 +9,27 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from skclip.exceptions import ImageError
-from skclip.features import batch_size as batch_size_module
-from skclip.features.batch_size import automatic_batch_size
-from skclip.features.preparation import Preparation
+from skclip.backbones import Backbone
+from skclip.backbones import batch_size as batch_size_module
+from skclip.backbones.batch_size import automatic_batch_size
 
 
-def backbone_of(preprocess, size=(24, 24), device="cpu"):
-    return SimpleNamespace(
-        preprocess=preprocess, image_size=size, device=torch.device(device), batch_size=None
+def backbone_of(preprocess):
+    return Backbone(
+        torch.nn.Module(),
+        preprocess=preprocess,
+        model_name="none",
+        model_config={},
+        tokenizer_name="none",
+        device=torch.device("cpu"),
+        precision="fp32",
     )
 
 
 @pytest.fixture
-def images(pixels):
-    return [Image.fromarray(image) for image in pixels[:6]]
+def images():
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 48, 36, 3), dtype=np.uint8)
+    return [Image.fromarray(image) for image in pixels]
 
 
 @pytest.mark.parametrize("resize_mode", ["shortest", "longest", "squash"])
@@ -39,30 +45,24 @@ def test_halves_equal_the_whole_bit_for_bit(images, resize_mode, interpolation):
         ),
         is_train=False,
     )
-    preparation = Preparation(backbone_of(preprocess), 10**6)
-    halves = [preparation.one(image) for image in images]
+    backbone = backbone_of(preprocess)
+    halves = [backbone.prepare(image) for image in images]
     assert all(half.dtype == np.uint8 for half in halves)
     whole = torch.stack([preprocess(image) for image in images])
-    assert torch.equal(preparation.batch(halves), whole)
+    assert torch.equal(backbone.stack(halves), whole)
 
 
 def test_a_preprocessing_of_another_kind_is_called_as_it_is(images):
     def preprocess(image):
         return torch.from_numpy(np.array(image.resize((24, 24)))).permute(2, 0, 1) / 7.0
 
-    preparation = Preparation(backbone_of(preprocess), 10**6)
-    batch = preparation.batch([preparation.one(image) for image in images])
+    backbone = backbone_of(preprocess)
+    batch = backbone.stack([backbone.prepare(image) for image in images])
     assert torch.equal(batch, torch.stack([preprocess(image) for image in images]))
 
 
-def test_a_strip_that_resizing_would_blow_up_is_refused():
-    preparation = Preparation(backbone_of(lambda image: None), 10**6)
-    with pytest.raises(ImageError, match="its sides, 2000 x 1, differ too much"):
-        preparation.one(Image.new("RGB", (2000, 1)))
-
-
 def test_on_a_cpu_the_automatic_batch_is_small():
-    assert automatic_batch_size(backbone_of(None)) == 32
+    assert automatic_batch_size(print, (24, 24), torch.device("cpu")) == 32
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,17 @@ def test_on_a_gpu_the_automatic_batch_fills_half_of_the_memory(monkeypatch, free
         mem_get_info=lambda device: (free, 80 * 2**30),
     )
     monkeypatch.setattr(batch_size_module.torch, "cuda", cuda)
-    backbone = backbone_of(None, device="cuda:0")
     calls = []
-    backbone.encode_images = calls.append
-    assert automatic_batch_size(backbone) == expected
-    assert automatic_batch_size(backbone) == expected
-    assert len(calls) == 2, "the probe runs once per backbone, after one to warm up"
+    assert automatic_batch_size(calls.append, (24, 24), torch.device("cuda:0")) == expected
+    assert [len(call) for call in calls] == [16, 16], "the probe runs after one to warm up"
+
+
+def test_the_automatic_batch_is_found_once_per_backbone(monkeypatch):
+    """On a GPU looking for it costs two batches."""
+    backbone, calls = backbone_of(None), []
+    backbone.model.visual = SimpleNamespace(image_size=24)
+    monkeypatch.setattr(
+        "skclip.backbones.backbone.automatic_batch_size", lambda *args: calls.append(args) or 8
+    )
+    assert backbone.batch_size == backbone.batch_size == 8
+    assert len(calls) == 1

@@ -1,4 +1,4 @@
-"""A stream of images through a model: workers decode while the model runs.
+"""A stream of images through a model: workers read and decode while the model runs.
 
 At any time about two batches of prepared images are held, however many there are. Equal images
 go through the model once.
@@ -10,23 +10,23 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from skclip.backbones import Backbone
 from skclip.exceptions import ImageError
-from skclip.features.batch_size import automatic_batch_size
+from skclip.features.collection import describe
 from skclip.features.image_cache import ImageCache
-from skclip.features.loading import Loaded, make_loader
-from skclip.features.preparation import Preparation
-from skclip.features.reading import MAX_PIXELS, describe
+from skclip.features.image_reading import MAX_PIXELS, check_sides, decode, open_item, reasons
+from skclip.utils.messages import listing
 
-__all__ = ["Encoding", "encode_images", "unit_rows", "warn_of_failures"]
+__all__ = ["Encoding", "encode_images", "scale_to_unit_norm"]
 
 
 def encode_images(
-    images: Sequence,
+    images: Sequence[Any],
     backbone: Backbone,
     *,
     batch_size: int | str,
@@ -44,7 +44,7 @@ def encode_images(
 
     Parameters
     ----------
-    images : sequence of n items that :func:`open_image` takes
+    images : sequence of n items that :func:`open_item` takes
     backbone : Backbone
     batch_size : int or "auto"
         Images per call of the model.
@@ -73,7 +73,7 @@ def encode_images(
     """
     from tqdm.auto import tqdm
 
-    encoding = Encoding(images, backbone, batch_size, max_pixels, cache)
+    encoding = Encoding(len(images), backbone, batch_size, max_pixels, cache)
     todo = np.arange(len(images))
     if cache is not None:
         todo = np.flatnonzero(~cache.recall(encoding.features))
@@ -92,18 +92,40 @@ def encode_images(
     # The threads end, and what is done is stored, when an error is raised.
     with contextlib.closing(loaded), contextlib.closing(encoding), progress as bar:
         while window := list(itertools.islice(numbered, encoding.batch_size)):
-            for position, result in window:
-                encoding.take(int(position), result)
+            for position, item in window:
+                encoding.take(int(position), item)
             if encoding.failures and on_error == "raise":
-                failures = encoding.failures
                 raise ImageError(
                     f"Every item of {name} must be readable as an image; "
-                    f"{_listing(failures, images, start)}. Remove such items, or pass "
+                    f"{_failed(encoding.failures, images, start)}. Remove such items, or pass "
                     "on_error='nan' to give them NaN features."
-                ) from next(iter(failures.values()))
+                ) from next(iter(encoding.failures.values()))
             bar.update(len(window))
         encoding.finish()
     return encoding
+
+
+class Loaded(NamedTuple):
+    """An item after a worker's turn.
+
+    Attributes
+    ----------
+    digest : bytes
+        Of its content; empty if it could not be read.
+    stamp : bytes or None
+        Of the file as it was read.
+    error : ImageError or None
+    row : ndarray of shape (d,) or None
+        Its features, if the cache has them.
+    prepared : ndarray, torch.Tensor or None
+        What the model takes, unless there are features or an equal image came before.
+    """
+
+    digest: bytes = b""
+    stamp: bytes | None = None
+    error: ImageError | None = None
+    row: np.ndarray | None = None
+    prepared: np.ndarray | torch.Tensor | None = None
 
 
 class Encoding:
@@ -121,38 +143,56 @@ class Encoding:
 
     def __init__(
         self,
-        images: Sequence,
+        n: int,
         backbone: Backbone,
         batch_size: int | str,
         max_pixels: int,
         cache: ImageCache | None,
     ) -> None:
-        self.features = np.full((len(images), backbone.embedding_dim), np.nan, dtype=np.float32)
+        self.features = np.full((n, backbone.embedding_dim), np.nan, dtype=np.float32)
         self.failures: dict[int, ImageError] = {}
         self.n_encoded = 0
-        self.batch_size = automatic_batch_size(backbone) if batch_size == "auto" else batch_size
+        self.batch_size = backbone.batch_size if batch_size == "auto" else int(batch_size)
         self._backbone = backbone
+        self._max_pixels = max_pixels
         self._cache = cache
-        self._preparation = Preparation(backbone, max_pixels)
         self._first: dict[bytes, int] = {}  # digest -> the first position with this content
         self._repeats: list[tuple[int, int]] = []
         self._batch: list[tuple[int, Loaded]] = []
-        self.load = make_loader(self._preparation, max_pixels, self._first, cache)
 
-    def take(self, position: int, loaded: Loaded) -> None:
+    def load(self, item: Any) -> Loaded:
+        """Read an item, and decode and prepare it if it is new; called from several threads."""
+        try:
+            with reasons():
+                content, digest, stamp = open_item(item, self._max_pixels)
+                if digest in self._first:
+                    return Loaded(digest, stamp)
+                row = None if self._cache is None else self._cache.find(digest)
+                if row is not None:
+                    return Loaded(digest, stamp, row=row)
+                image = decode(content, self._max_pixels)
+                check_sides(image, self._backbone.image_size, self._max_pixels)
+                return Loaded(digest, stamp, prepared=self._backbone.prepare(image))
+        except ImageError as error:
+            for raised in (error, error.__cause__):
+                if raised is not None:
+                    raised.__traceback__ = None  # its frames would keep the content alive
+            return Loaded(error=error)
+
+    def take(self, position: int, item: Loaded) -> None:
         """Put what was loaded where it belongs; runs the model when a batch is full."""
-        if isinstance(loaded.content, ImageError):
-            self.failures[position] = loaded.content
+        if item.error is not None:
+            self.failures[position] = item.error
             return
         if self._cache is not None:
-            self._cache.remember(loaded.stamp, loaded.digest)
-        first = self._first.setdefault(loaded.digest, position)
+            self._cache.remember(item.stamp, item.digest)
+        first = self._first.setdefault(item.digest, position)
         if first != position:
             self._repeats.append((position, first))
-        elif loaded.is_row:
-            self.features[position] = loaded.content
+        elif item.row is not None:
+            self.features[position] = item.row
         else:
-            self._batch.append((position, loaded))
+            self._batch.append((position, item))
             if len(self._batch) == self.batch_size:
                 self._run()
 
@@ -168,36 +208,35 @@ class Encoding:
         if self._cache is not None:
             self._cache.flush()
 
+    def warn_of_failures(self, images: Sequence[Any], stacklevel: int) -> None:
+        """One warning that counts the images that could not be read."""
+        if self.failures:
+            warnings.warn(
+                f"{len(self.failures)} of {len(images)} images cannot be read and have NaN "
+                f"features: {_failed(self.failures, images)}.",
+                UserWarning,
+                stacklevel=stacklevel + 1,
+            )
+
     def _run(self) -> None:
         batch, self._batch = self._batch, []
         if not batch:
             return
-        images = self._preparation.batch([loaded.content for _, loaded in batch])
-        rows = self._backbone.encode_images(images)
+        stacked = self._backbone.stack([item.prepared for _, item in batch])
+        rows = self._backbone.encode_images(stacked)
         self.n_encoded += len(rows)
         if self._backbone.most is not None:  # not every batch shall fail first
             self.batch_size = min(self.batch_size, self._backbone.most)
         self.features[[position for position, _ in batch]] = rows
         if self._cache is not None:
-            self._cache.add([loaded.digest for _, loaded in batch], rows)
+            self._cache.add([item.digest for _, item in batch], rows)
 
 
-def unit_rows(rows: np.ndarray) -> np.ndarray:
-    """Scale rows to unit length, in place; a zero row stays zero, as in open_clip."""
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    rows /= np.maximum(norms, np.float32(1e-12))
-    return rows
-
-
-def warn_of_failures(failures: dict[int, ImageError], images: Sequence, stacklevel: int) -> None:
-    """One warning that counts the images that could not be read."""
-    if failures:
-        warnings.warn(
-            f"{len(failures)} of {len(images)} images cannot be read and have NaN features: "
-            f"{_listing(failures, images)}.",
-            UserWarning,
-            stacklevel=stacklevel + 1,
-        )
+def scale_to_unit_norm(features: np.ndarray) -> np.ndarray:
+    """Scale rows in place; as in open_clip a zero row stays zero, and NaN stays NaN."""
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    features /= np.maximum(norms, np.float32(1e-12))
+    return features
 
 
 def _ordered_map(
@@ -219,11 +258,12 @@ def _ordered_map(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _listing(failures: dict[int, ImageError], images: Sequence, start: int = 0) -> str:
+def _failed(failures: dict[int, ImageError], images: Sequence[Any], start: int = 0) -> str:
     """At most five failures with their reasons, then how many more."""
-    listed = [
-        f"item {start + i} ({describe(images[i])}): {error}"
-        for i, error in itertools.islice(failures.items(), 5)
-    ]
-    more = f"; and {len(failures) - 5} more" if len(failures) > 5 else ""
-    return "; ".join(listed) + more
+    return listing(
+        failures.items(),
+        show=lambda failure: (
+            f"item {start + failure[0]} ({describe(images[failure[0]])}): {failure[1]}"
+        ),
+        separator="; ",
+    )

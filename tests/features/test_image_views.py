@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 
 from skclip import BayesAdapterClassifier, CLIPFeaturizer
 from skclip.exceptions import ImageError
-from skclip.features.augmentation import ImageViews, draw_crop
+from skclip.features.image_views import ImageViews, draw_crop
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_every_image_is_decoded_once(pixels, monkeypatch):
         opened.append(item)
         return Image.fromarray(item)
 
-    monkeypatch.setattr("skclip.features.augmentation.open_image", count)
+    monkeypatch.setattr("skclip.features.image_views.open_image", count)
     assert len(list(make_views(list(pixels[:9]), n_views=10))) == 90
     assert len(opened) == 9
 

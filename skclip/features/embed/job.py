@@ -22,9 +22,8 @@ import numpy as np
 
 from skclip.backbones import Backbone, BackboneConfig, get_backbone
 from skclip.exceptions import EmbedError, ImageError
-from skclip.features.encoding import encode_images, unit_rows
-from skclip.features.files import expanded
-from skclip.features.reading import describe, is_path
+from skclip.features.collection import describe, is_path
+from skclip.features.image_encoding import encode_images, scale_to_unit_norm
 from skclip.store import Shard, ShardError, open_shard, write_shard
 from skclip.utils.files import replace_file
 
@@ -217,7 +216,7 @@ def embed_shard(job: Job, settings: Settings, number: int, paths: Sequence[str])
         name="paths",
         start=job.span(number).start,
     )
-    rows = unit_rows(encoding.features) if job.normalize else encoding.features
+    rows = scale_to_unit_norm(encoding.features) if job.normalize else encoding.features
     if settings.on_error == "skip":
         rows = np.delete(rows, list(encoding.failures), axis=0)
     record = {
@@ -253,7 +252,7 @@ def digest_of_paths(paths: Sequence) -> str:
 
 def absolute(path: str | os.PathLike) -> str:
     """The path for a worker, which may run in another folder."""
-    return os.path.abspath(expanded(path))  # noqa: PTH100
+    return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
 
 
 def _names(paths: Sequence) -> Iterator[bytes]:

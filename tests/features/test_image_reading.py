@@ -10,7 +10,8 @@ import torch
 from PIL import Image, ImageOps, PngImagePlugin
 
 from skclip.exceptions import ImageError
-from skclip.features.reading import check_collection, check_items, open_image
+from skclip.features.collection import check_collection, check_images
+from skclip.features.image_reading import open_image
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_a_path_may_start_at_the_home_folder(picture, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     saved(Image.fromarray(picture), tmp_path / "a.png")
-    check_items(["~/a.png"], allow_missing=False)
+    check_images(["~/a.png"], allow_missing=False)
     np.testing.assert_array_equal(rgb("~/a.png"), picture)
 
 
@@ -249,8 +250,7 @@ def test_collections_that_are_taken(paths, pixels):
         pixels[..., 0],
         list(pixels),
     ):
-        images = check_collection(X)
-        check_items(images, allow_missing=False)
+        images, _ = check_images(X, allow_missing=False)
         assert len(images) == 40
         assert open_image(images[3]).size == (36, 48)
 
@@ -265,7 +265,7 @@ def test_a_lazy_sequence_is_not_read_in_advance():
         def __getitem__(self, i):
             raise AssertionError("read")
 
-    check_items(check_collection(Lazy()), allow_missing=False)
+    check_images(Lazy(), allow_missing=False)
 
 
 SINGLE = "X must be a collection of images; got a single "
@@ -381,14 +381,14 @@ ITEM = (
 )
 def test_items_that_are_refused(bad, message, picture):
     with pytest.raises(ImageError) as info:
-        check_items([picture, bad, picture], allow_missing=False)
+        check_images([picture, bad, picture], allow_missing=False)
     assert str(info.value).startswith(message)
 
 
 def test_at_most_five_offending_items_are_named(tmp_path):
     missing = [tmp_path / f"{i}.png" for i in range(7)]
     with pytest.raises(ImageError) as info:
-        check_items([*missing, tmp_path], allow_missing=False)
+        check_images([*missing, tmp_path], allow_missing=False)
     listed = ", ".join(f"item {i} ({str(path)!r})" for i, path in enumerate(missing[:5]))
     assert str(info.value).startswith(
         f"Every path in X must name an existing file; got {listed} and 3 more, 8 of 8. "
@@ -398,11 +398,11 @@ def test_at_most_five_offending_items_are_named(tmp_path):
 
 @pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, pd.NaT, "nowhere.png"])
 def test_missing_items_pass_when_they_may(missing, picture):
-    check_items([picture, missing], allow_missing=True)
+    check_images([picture, missing], allow_missing=True)
     with pytest.raises(ImageError):
-        check_items([picture, missing], allow_missing=False)
+        check_images([picture, missing], allow_missing=False)
 
 
 def test_items_of_a_wrong_type_never_pass(picture):
     with pytest.raises(ImageError, match=r"got item 1 \(int\), 1 of 2."):
-        check_items([picture, 3], allow_missing=True)
+        check_images([picture, 3], allow_missing=True)
