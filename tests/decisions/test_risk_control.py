@@ -23,7 +23,9 @@ def wrong_at(n, *positions):
     return wrong
 
 
-@pytest.mark.parametrize(("risk", "rows"), [(0.05, 59), (0.02, 149), (0.01, 299), (0.5, 5)])
+@pytest.mark.parametrize(
+    ("risk", "rows"), [(0.05, 59), (0.02, 149), (0.01, 299), (0.5, 5), (0.96, 1)]
+)
 def test_the_fewest_rows_are_the_first_n_with_a_small_enough_power(risk, rows):
     """(1 - r)^n <= delta < (1 - r)^(n - 1)."""
     assert fewest_rows(risk, 0.05) == rows
@@ -33,6 +35,9 @@ def test_the_fewest_rows_are_the_first_n_with_a_small_enough_power(risk, rows):
 def test_powers_that_equal_delta_are_enough():
     """Log ratios that are whole numbers must not be rounded up: 0.5^2 = 0.25."""
     assert fewest_rows(0.5, 0.25) == 2
+    # Also in the test itself, where the distribution function is computed: 0.9^n, n = 1...59.
+    for n in range(1, 60):
+        assert certify(descending(n), wrong_at(n), 0.1, 0.9**n).n_accepted == n
 
 
 def test_without_errors_every_row_is_accepted():
@@ -42,6 +47,27 @@ def test_without_errors_every_row_is_accepted():
 
 def test_one_row_too_few_accepts_nothing():
     assert certify(descending(58), wrong_at(58), 0.05, 0.05) == (np.inf, 0, 0)
+
+
+def test_a_sequence_that_fails_at_once_accepts_nothing():
+    """Also where a single right row would be enough: 1 - 0.96 <= 0.05."""
+    assert certify(descending(3), wrong_at(3, 0), 0.96, 0.05) == (np.inf, 0, 0)
+    assert certify(descending(3), wrong_at(3, 1, 2), 0.96, 0.05).n_accepted >= 1
+
+
+def test_the_counts_are_those_of_the_rows_that_reach_the_threshold():
+    """With errors among the accepted, and a last accepted row that is wrong or right."""
+    rng = np.random.default_rng(0)
+    last = set()
+    for _ in range(50):
+        kappa = rng.uniform(size=300)
+        wrong = rng.uniform(size=300) < 0.2 * (1 - kappa)
+        got = certify(kappa, wrong, 0.1, 0.1)
+        accepted = kappa >= got.threshold
+        assert (got.n_accepted, got.n_wrong) == (accepted.sum(), wrong[accepted].sum())
+        if got.n_wrong:
+            last.add(bool(wrong[accepted][kappa[accepted].argmin()]))
+    assert last == {True, False}
 
 
 def test_the_sequence_ends_before_the_first_p_value_above_delta():
@@ -149,7 +175,8 @@ def test_the_simulation_can_fail():
 
 
 @pytest.mark.parametrize(
-    ("coverage", "expected"), [(0.5, 0.5), (0.2, 0.8), (0.8, 0.2), (0.91, 0.0), (1.0, 0.0)]
+    ("coverage", "expected"),
+    [(0.5, 0.5), (0.2, 0.8), (0.8, 0.2), (0.9, 0.1), (0.91, 0.0), (1.0, 0.0)],
 )
 def test_a_new_row_exceeds_the_k_th_largest_of_nine_in_k_of_ten_cases(coverage, expected):
     """Its rank among the ten is uniform."""
@@ -167,6 +194,22 @@ def test_the_advised_number_of_rows_is_enough_for_rows_like_these():
     many = certify(np.repeat(kappa, copies), np.repeat(wrong, copies), 0.01, 0.05)
     assert advised >= 299
     assert many.n_accepted > 0
+
+
+@pytest.mark.parametrize(("n", "wrong"), [(40, []), (50, [0]), (50, [0, 30])])
+def test_the_advised_number_of_rows_is_the_least_within_its_step(n, wrong):
+    """By trying multiples of the sample one row at a time: 2 % more at most, and rounding."""
+    position = np.arange(1, n + 1)
+    errors = np.cumsum(wrong_at(n, *wrong))
+
+    def enough(total):
+        of_all, of_wrong = np.floor(total / n * position), np.ceil(total / n * errors - 1e-9)
+        return (binom.cdf(of_wrong, of_all, 0.05) <= 0.05).any()
+
+    least = next(total for total in range(n, 2000) if enough(total))
+    advised = rows_for_certificate(descending(n), wrong_at(n, *wrong), 0.05, 0.05)
+    assert enough(advised)
+    assert least <= advised <= 1.02 * least + 1
 
 
 def test_no_number_of_rows_helps_where_the_most_confident_are_wrong():

@@ -145,6 +145,8 @@ def test_a_metric_that_does_not_vary_has_no_bca_interval():
     ("change", "message"),
     [
         ({"confidence_level": 95}, r"confidence_level must be a fraction in \(0, 1\); got 95"),
+        ({"confidence_level": 1.0}, r"confidence_level must be a fraction in \(0, 1\); got 1.0"),
+        ({"confidence_level": 0.0}, r"confidence_level must be a fraction in \(0, 1\); got 0.0"),
         ({"n_resamples": 1}, "n_resamples must be at least 2; got 1"),
         ({"method": "bca"}, "method must be 'basic', 'percentile' or 'BCa'; got 'bca'"),
         ({"labels": [0]}, "labels must name every column of y_proba; got 1 labels and 2 columns"),

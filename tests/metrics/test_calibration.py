@@ -91,6 +91,16 @@ def test_six_samples_by_hand_class_by_class():
     assert error == pytest.approx(np.mean(sums) / 6, abs=1e-15)
 
 
+def test_ten_bins_are_the_default_of_every_error():
+    """Eleven would part the .80 from the .85 of the six samples, for one."""
+    for metric in (
+        expected_calibration_error,
+        maximum_calibration_error,
+        classwise_calibration_error,
+    ):
+        assert metric(Y, P) == metric(Y, P, n_bins=10) != metric(Y, P, n_bins=11)
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize(
     ("kind", "metric"), [("ECE", expected_calibration_error), ("MCE", maximum_calibration_error)]

@@ -94,6 +94,11 @@ def test_confidence_equal_to_the_threshold_is_selected():
     assert reliability_coverage_table([0], proba, [0.8], labels=[0, 1])["n_selected"].item() == 1
 
 
+def test_everything_is_selected_at_zero():
+    found = table([0.0]).iloc[0]
+    assert (found["n_selected"], found["reliable"], found["sample_coverage"]) == (8, True, 1)
+
+
 def test_certain_predictions_are_selected_at_one():
     found = reliability_coverage_table([0, 1, 2], np.eye(3), [1.0])
     assert found.iloc[0].tolist() == [1.0, 1.0, True, 1.0, 3.0]

@@ -65,6 +65,12 @@ BAD = {
         {},
         "y_proba must be finite and in [0, 1]; got -0.1 in row 1 (rows that are not: 1).",
     ),
+    "above one": (
+        Y,
+        proba_with(2, [1.2, 0, 0]),
+        {},
+        "y_proba must be finite and in [0, 1]; got 1.2 in row 2 (rows that are not: 2).",
+    ),
     "logits": (Y, 100 * P, {}, "y_proba must be finite and in [0, 1]; got 70.0 in row 0"),
     "row sums": (
         Y,
@@ -226,11 +232,25 @@ def test_one_class_is_certain_and_right(metric):
     np.testing.assert_allclose(np.ravel(value), np.ravel(perfect), rtol=0, atol=1e-15)
 
 
-@every_metric
-def test_certainties_are_defined(metric):
-    """Probabilities of exactly 0 and 1, right and wrong."""
-    value = metric(["a", "b", "c", "a"], np.eye(3)[[0, 1, 0, 0]])
-    assert np.isfinite(value).all()
+CERTAINTIES = {
+    "ece": 1 / 4,
+    "mce": 1 / 4,
+    "classwise": (1 + 0 + 1) / 4 / 3,
+    "curve": ([1.0], [1 / 4], [1.0]),
+    "aurc": 1 / 4,
+    "augrc": 1 / 8,
+    "excess_aurc": 1 / 4 - 1 / 16,
+    "coverage_at_risk": 1.0,
+    "risk_at_coverage": 1 / 4,
+    "auroc": 0.5,
+}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_certainties_are_defined(name):
+    """Probabilities of exactly 0 and 1, one of four wrong: an a for a c, all of them tied."""
+    value = METRICS[name](["a", "b", "c", "a"], np.eye(3)[[0, 1, 0, 0]])
+    np.testing.assert_allclose(np.ravel(value), np.ravel(CERTAINTIES[name]), rtol=0, atol=1e-15)
 
 
 @every_metric
@@ -287,7 +307,11 @@ def test_labels_give_the_order_of_the_columns(metric):
 
 @every_metric
 def test_an_absent_class_keeps_its_column(metric):
-    metric(["a", "b", "b", "a"], P, labels=["a", "b", "c"])
+    """As if it had a label that sorts elsewhere: no other column takes its place."""
+    y = ["a", "b", "b", "a"]
+    found = metric(y, P, labels=["a", "b", "c"])
+    moved = metric(y, P[:, [2, 0, 1]], labels=["A", "a", "b"])
+    np.testing.assert_allclose(found, moved, rtol=1e-15)
 
 
 @every_metric

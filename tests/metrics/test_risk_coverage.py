@@ -255,6 +255,13 @@ def test_a_coverage_that_is_computed_meets_the_one_that_is_typed():
     assert score(risk_at_coverage, confidence, correct, coverage=3 * 0.1) == 0
 
 
+def test_a_risk_that_is_computed_meets_the_one_that_is_typed():
+    """1 - 0.9 is a little less than 1 / 10 and must not turn a risk of 1 / 10 down."""
+    confidence, correct = np.linspace(0.95, 0.55, 10), np.arange(10) != 3
+    assert 1 - 0.9 < 0.1
+    assert score(coverage_at_risk, confidence, correct, target_risk=1 - 0.9) == 1
+
+
 def test_the_curve_has_one_point_per_distinct_confidence():
     confidence, correct = random_problem(0, n=100, decimals=1)
     coverages, risks, thresholds = score(risk_coverage_curve, confidence, correct)
