@@ -1,9 +1,11 @@
 """Calibration and selective classification: metrics, scorers and displays.
 
-Every metric has the form ``metric(y_true, y_proba, *, labels=None, sample_weight=None)``
-with `y_proba` of shape (n_samples, n_classes) and its columns in the order of `labels`;
-pass ``labels=estimator.classes_``. None means the sorted labels of `y_true`. (The debiased
-calibration error takes no weights, and `ood_auroc` takes scores.)
+Every metric has the form ``metric(y_true, y_proba, *, labels=None, sample_weight=None)``.
+`y_true` holds strings or integers. `y_proba` holds fractions in [0, 1], with rows that sum to
+1 and columns in the order of `labels`; pass ``labels=estimator.classes_``, since None requires
+that every class occurs in `y_true`. (The debiased calibration error takes no weights, and
+`ood_auroc` takes scores.) What is not as described is a ValueError that says what must hold.
+The paragraphs on these four arguments repeat, so that each function can be read by itself.
 
 **Log-loss and Brier score** are scikit-learn's own. Pass `labels` to them too, so that a
 class that is absent from the test set keeps its column:

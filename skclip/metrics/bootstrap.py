@@ -97,14 +97,10 @@ def bootstrap_interval(
 
     Notes
     -----
-    A resample holds rows twice, which looks like miscalibration: the calibration error of
-    resamples is larger than that of the sample, as the latter's is larger than the truth. The
-    "percentile" interval then lies too high, and may lie above the value. "basic" takes the
-    difference of resample and sample for that of sample and truth, and so corrects the bias
-    once. Its lower end is not cut at 0. :doc:`/metrics` shows how often each holds what it
-    promises.
-
-    Rows must be independent: several views of an image are not.
+    A resample holds rows twice, which looks like miscalibration, as chance does in the sample.
+    So the "percentile" interval of a calibration error lies too high; "basic" takes the bias
+    off once, and its lower end is not cut at 0 (:doc:`/metrics` has their coverage). Rows must
+    be independent: several views of an image are not.
 
     Cost: `n_resamples` evaluations of the metric, "BCa" n_samples more.
 

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from skclip.metrics.binning import bin_confidences, bin_edges
-from skclip.metrics.plotting import (
-    RIGHT_COLOR,
-    WRONG_COLOR,
-    PredictionDisplay,
-    draw_frame,
-    new_axes,
-)
+from skclip.metrics.plotting import RIGHT_COLOR, WRONG_COLOR, PredictionDisplay, draw_frame
 from skclip.metrics.probabilities import Float, Labels, Weights, check_top_label
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from matplotlib.axes import Axes
 
 __all__ = ["ConfidenceHistogramDisplay"]
@@ -31,9 +23,7 @@ class ConfidenceHistogramDisplay(PredictionDisplay):
     """How confident a classifier is where it is right, and where it is wrong.
 
     The less the two histograms overlap, the better a threshold on the confidence finds
-    errors. Make one with :meth:`from_estimator` or :meth:`from_predictions`. The display
-    stores computed arrays only, never the data or the estimator, and its :meth:`plot` may be
-    called again.
+    errors. Make one with :meth:`from_estimator` or :meth:`from_predictions`.
 
     Parameters
     ----------
@@ -86,7 +76,6 @@ class ConfidenceHistogramDisplay(PredictionDisplay):
         labels: Labels = None,
         sample_weight: Weights = None,
         name: str | None = None,
-        ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
         """Plot the histograms of the confidence of predicted probabilities.
@@ -105,10 +94,8 @@ class ConfidenceHistogramDisplay(PredictionDisplay):
             Non-negative weights.
         name : str, default=None
             Name for the title.
-        ax : matplotlib Axes, default=None
-            Axes to draw on; a new figure when None.
         **kwargs : dict
-            Passed to :meth:`plot`.
+            Passed to :meth:`plot`: `ax` and what else it takes.
 
         Returns
         -------
@@ -122,7 +109,7 @@ class ConfidenceHistogramDisplay(PredictionDisplay):
             bin_confidences(confidence[rows], correct[rows], mass[rows], edges).weight
             for rows in (correct, ~correct)
         )
-        return cls(bin_edges=edges, right=right, wrong=wrong, name=name).plot(ax=ax, **kwargs)
+        return cls(bin_edges=edges, right=right, wrong=wrong, name=name).plot(**kwargs)
 
     def plot(
         self, ax: Axes | None = None, *, name: str | None = None, normalize: bool = True
@@ -144,8 +131,7 @@ class ConfidenceHistogramDisplay(PredictionDisplay):
         display : ConfidenceHistogramDisplay
             The display itself.
         """
-        if ax is None:
-            ax = new_axes((4.8, 3.6), "ConfidenceHistogramDisplay.plot")
+        ax = self._axes(ax)
         for values, what, color, dashes in (
             (self.right, "right", RIGHT_COLOR, "-"),
             (self.wrong, "wrong", WRONG_COLOR, "--"),

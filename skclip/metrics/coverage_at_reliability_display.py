@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skclip.metrics.plotting import (
-    PredictionDisplay,
-    count_curves,
-    curve_style,
-    draw_frame,
-    new_axes,
-)
+from skclip.metrics.plotting import PredictionDisplay, count_curves, curve_style, draw_frame
 from skclip.metrics.probabilities import Float, Labels, Weights
 from skclip.metrics.reliability_coverage import THRESHOLDS, reliable_coverage
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from matplotlib.axes import Axes
 
 __all__ = ["CoverageAtReliabilityDisplay"]
@@ -34,10 +26,7 @@ class CoverageAtReliabilityDisplay(PredictionDisplay):
 
     At a threshold t the predictions of confidence at least t are selected. Where their accuracy
     is at least t, a filled mark shows how many they are; elsewhere there is a cross, and
-    the curve to it is dotted. Make one with :meth:`from_estimator` or
-    :meth:`from_predictions`. The display stores computed arrays only, never the data or the
-    estimator, and its :meth:`plot` may be called again, also on axes that already hold
-    another display.
+    the curve to it is dotted. Make one with :meth:`from_estimator` or :meth:`from_predictions`.
 
     Parameters
     ----------
@@ -99,11 +88,9 @@ class CoverageAtReliabilityDisplay(PredictionDisplay):
         y_proba: ArrayLike,
         *,
         thresholds: ArrayLike = THRESHOLDS,
-        kind: Kind = "sample",
         labels: Labels = None,
         sample_weight: Weights = None,
         name: str | None = None,
-        ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
         """Plot the coverage of predicted probabilities at each confidence.
@@ -116,18 +103,14 @@ class CoverageAtReliabilityDisplay(PredictionDisplay):
             Class probabilities.
         thresholds : array-like of shape (n_thresholds,), default=(0.8, 0.85, 0.9, 0.95, 0.99)
             Confidences, fractions in [0, 1].
-        kind : {"sample", "class"}, default="sample"
-            Coverage of samples or of classes.
         labels : array-like of shape (n_classes,), default=None
             Label of each column of `y_proba`; None for the sorted labels of `y_true`.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights.
         name : str, default=None
             Name for the legend.
-        ax : matplotlib Axes, default=None
-            Axes to draw on; a new figure when None.
         **kwargs : dict
-            Passed to :meth:`matplotlib.axes.Axes.plot`.
+            Passed to :meth:`plot`: `ax` and what else it takes.
 
         Returns
         -------
@@ -144,7 +127,7 @@ class CoverageAtReliabilityDisplay(PredictionDisplay):
             reliable=found.reliable,
             name=name,
         )
-        return display.plot(ax=ax, kind=kind, **kwargs)
+        return display.plot(**kwargs)
 
     def plot(
         self,
@@ -175,8 +158,7 @@ class CoverageAtReliabilityDisplay(PredictionDisplay):
         """
         if kind not in ("sample", "class"):
             raise ValueError(f"kind must be 'sample' or 'class'; got {kind!r}.")
-        if ax is None:
-            ax = new_axes((4.8, 3.6), "CoverageAtReliabilityDisplay.plot")
+        ax = self._axes(ax)
         coverage = np.asarray(self.sample_coverage if kind == "sample" else self.class_coverage)
         reliable, thresholds = np.asarray(self.reliable), np.asarray(self.thresholds)
         name = self.name if name is None else name

@@ -98,7 +98,7 @@ def ood_auroc(score_in: ArrayLike, score_out: ArrayLike) -> float:
 
     See Also
     --------
-    error_detection_auroc : Of finding wrong predictions instead.
+    error_detection_auroc : Of finding wrong predictions instead; the same paper has both.
 
     Notes
     -----
@@ -106,11 +106,6 @@ def ood_auroc(score_in: ArrayLike, score_out: ArrayLike) -> float:
     the two kinds of samples do not matter either, but their kinds do: the same score may
     be excellent for far and useless for near outliers. The computation is
     :func:`sklearn.metrics.roc_auc_score`, on ranks.
-
-    References
-    ----------
-    D. Hendrycks, K. Gimpel. "A Baseline for Detecting Misclassified and Out-of-Distribution
-    Examples in Neural Networks". ICLR, 2017.
 
     Examples
     --------

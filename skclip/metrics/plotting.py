@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from numpy.typing import ArrayLike
 
@@ -10,8 +10,6 @@ from skclip.metrics.probabilities import check_has_probabilities
 from skclip.utils.optional_imports import import_optional
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
@@ -23,7 +21,6 @@ __all__ = [
     "count_curves",
     "curve_style",
     "draw_frame",
-    "new_axes",
 ]
 
 # Okabe and Ito's palette without its yellow, which is too light for a line on white. Each
@@ -51,6 +48,7 @@ class PredictionDisplay:
     called again, also on axes that already hold another display.
     """
 
+    _figsize = (4.8, 3.6)
     name: str | None
     ax_: Axes
     figure_: Figure | SubFigure
@@ -94,6 +92,14 @@ class PredictionDisplay:
         """Plot what is computed from predicted probabilities."""
         raise NotImplementedError
 
+    def _axes(self, ax: Axes | None) -> Axes:
+        """The axes to draw on: those of a new figure if None."""
+        if ax is not None:
+            return ax
+        pyplot = import_optional("matplotlib.pyplot", f"{type(self).__name__}.plot")
+        figure: Figure = pyplot.figure(figsize=self._figsize, layout="constrained")
+        return figure.add_subplot()
+
     def _finish(self, ax: Axes, legend_loc: Literal["best", "upper left"]) -> Self:
         """The display itself, with a legend and with the axes it is drawn on."""
         if ax.get_legend_handles_labels()[0]:
@@ -103,13 +109,6 @@ class PredictionDisplay:
             legend.set_in_layout(False)
         self.ax_, self.figure_ = ax, ax.figure
         return self
-
-
-def new_axes(figsize: tuple[float, float], needed_by: str) -> Axes:
-    """Axes of a new figure."""
-    pyplot = import_optional("matplotlib.pyplot", needed_by)
-    ax: Axes = pyplot.subplots(figsize=figsize, layout="constrained")[1]
-    return ax
 
 
 def count_curves(ax: Axes) -> int:

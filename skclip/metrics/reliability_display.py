@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skclip.metrics.binning import Strategy, bin_confidences, bin_edges, proportion_interval
 from skclip.metrics.histogram_axes import draw_counts, histogram_axes, split_off_histogram_axes
-from skclip.metrics.plotting import (
-    REFERENCE_COLOR,
-    PredictionDisplay,
-    curve_style,
-    draw_frame,
-    new_axes,
-)
+from skclip.metrics.plotting import REFERENCE_COLOR, PredictionDisplay, curve_style, draw_frame
 from skclip.metrics.probabilities import (
     Float,
     Labels,
@@ -31,8 +25,6 @@ from skclip.metrics.probabilities import (
 from skclip.utils.messages import listing
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from matplotlib.axes import Axes
 
 __all__ = ["ReliabilityDisplay"]
@@ -49,9 +41,7 @@ class ReliabilityDisplay(PredictionDisplay):
     """Accuracy against confidence, bin by bin, over a histogram of the confidence.
 
     A calibrated classifier lies on the diagonal; below it, the classifier is
-    over-confident. Make one with :meth:`from_estimator` or :meth:`from_predictions`. The
-    display stores computed arrays only, never the data or the estimator, and its
-    :meth:`plot` may be called again, also on axes that already hold another display.
+    over-confident. Make one with :meth:`from_estimator` or :meth:`from_predictions`.
 
     Parameters
     ----------
@@ -115,6 +105,7 @@ class ReliabilityDisplay(PredictionDisplay):
     array([ 0.,  0., 26., 19., 30.])
     """
 
+    _figsize = (4.4, 4.8)
     bin_edges: Float
     bin_weight: Float
     bin_confidence: Float
@@ -147,7 +138,6 @@ class ReliabilityDisplay(PredictionDisplay):
         labels: Labels = None,
         sample_weight: Weights = None,
         name: str | None = None,
-        ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
         """Plot the reliability diagram of predicted probabilities.
@@ -176,10 +166,8 @@ class ReliabilityDisplay(PredictionDisplay):
             Non-negative weights.
         name : str, default=None
             Name for the legend.
-        ax : matplotlib Axes, default=None
-            Axes to draw on; a new figure when None.
         **kwargs : dict
-            Passed to :meth:`plot`.
+            Passed to :meth:`plot`: `ax` and what else it takes.
 
         Returns
         -------
@@ -213,7 +201,7 @@ class ReliabilityDisplay(PredictionDisplay):
             class_label=class_label,
             name=name,
         )
-        return display.plot(ax=ax, **kwargs)
+        return display.plot(**kwargs)
 
     def plot(
         self,
@@ -247,8 +235,7 @@ class ReliabilityDisplay(PredictionDisplay):
         display : ReliabilityDisplay
             The display itself.
         """
-        if ax is None:
-            ax = new_axes((4.4, 4.8), "ReliabilityDisplay.plot")
+        ax = self._axes(ax)
         # Whole markers also where the accuracy is 0 or 1.
         style = curve_style(ax, kwargs, label=self._label(name), markersize=5, clip_on=False)
         self._draw_diagonal(ax)

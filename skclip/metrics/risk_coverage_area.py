@@ -166,12 +166,8 @@ def excess_aurc(
 
     See Also
     --------
-    area_under_risk_coverage : The area itself, which also falls with the error rate.
-
-    References
-    ----------
-    Y. Geifman, G. Uziel, R. El-Yaniv. "Bias-Reduced Uncertainty Estimation for Deep Neural
-    Classifiers". ICLR, 2019.
+    area_under_risk_coverage : The area itself, which also falls with the error rate; the
+        same paper has both.
 
     Examples
     --------

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skclip.metrics.plotting import (
-    PredictionDisplay,
-    count_curves,
-    curve_style,
-    draw_frame,
-    new_axes,
-)
+from skclip.metrics.plotting import PredictionDisplay, count_curves, curve_style, draw_frame
 from skclip.metrics.probabilities import Float, Labels, Weights
 from skclip.metrics.risk_coverage import risk_coverage_curve
 from skclip.metrics.risk_coverage_area import area_under_risk_coverage
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from matplotlib.axes import Axes
 
 __all__ = ["RiskCoverageDisplay"]
@@ -34,10 +26,8 @@ _SETTLED_COVERAGE = 0.05
 class RiskCoverageDisplay(PredictionDisplay):
     """Error rate among the accepted samples against the share that is accepted.
 
-    The lower the curve, the better; it ends at the error rate of all samples. Make one
-    with :meth:`from_estimator` or :meth:`from_predictions`. The display stores computed
-    arrays only, never the data or the estimator, and its :meth:`plot` may be called again,
-    also on axes that already hold another display.
+    The lower the curve, the better; it ends at the error rate of all samples. Make one with
+    :meth:`from_estimator` or :meth:`from_predictions`.
 
     Parameters
     ----------
@@ -93,7 +83,6 @@ class RiskCoverageDisplay(PredictionDisplay):
         labels: Labels = None,
         sample_weight: Weights = None,
         name: str | None = None,
-        ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
         """Plot the risk-coverage curve of predicted probabilities.
@@ -110,10 +99,8 @@ class RiskCoverageDisplay(PredictionDisplay):
             Non-negative weights.
         name : str, default=None
             Name for the legend.
-        ax : matplotlib Axes, default=None
-            Axes to draw on; a new figure when None.
         **kwargs : dict
-            Passed to :meth:`matplotlib.axes.Axes.plot`.
+            Passed to :meth:`plot`: `ax` and what else it takes.
 
         Returns
         -------
@@ -124,7 +111,7 @@ class RiskCoverageDisplay(PredictionDisplay):
         coverages, risks, thresholds = risk_coverage_curve(y_true, y_proba, **given)
         aurc = area_under_risk_coverage(y_true, y_proba, **given)
         display = cls(coverages=coverages, risks=risks, thresholds=thresholds, aurc=aurc, name=name)
-        return display.plot(ax=ax, **kwargs)
+        return display.plot(**kwargs)
 
     def plot(self, ax: Axes | None = None, *, name: str | None = None, **kwargs: Any) -> Self:
         """Draw the curve.
@@ -149,8 +136,7 @@ class RiskCoverageDisplay(PredictionDisplay):
         The first few accepted samples can give any risk between 0 and 1. They are drawn,
         but the vertical scale is set by the coverages above 0.05.
         """
-        if ax is None:
-            ax = new_axes((4.8, 3.6), "RiskCoverageDisplay.plot")
+        ax = self._axes(ax)
         # One mark per sample would hide the curve.
         style = curve_style(ax, kwargs, label=self._label(name), marker=None)
         (self.line_,) = ax.plot(self.coverages, self.risks, **style)

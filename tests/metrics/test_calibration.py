@@ -13,6 +13,7 @@ from skclip.metrics import (
     maximum_calibration_error,
 )
 from skclip.metrics.binning import bin_edges
+from skclip.metrics.probabilities import TopLabel
 from skclip.metrics.weights import as_repetitions
 
 STRATEGIES = ("uniform", "quantile")
@@ -37,14 +38,18 @@ def netcal_metric(name, n_bins, strategy):
     return getattr(metrics, name)(bins=n_bins, equal_intervals=strategy == "uniform").measure
 
 
-def by_definition(confidence, outcome, edges):
-    """Sizes and gaps of the bins, one bin at a time."""
+def by_definition(kind, confidence, outcome, n_bins, strategy):
+    """ECE or MCE, one bin at a time; netcal moves 0 and 1 by one eps."""
+    confidence = np.clip(confidence, np.spacing(1.0), 1 - np.spacing(1.0))
+    edges = np.linspace(0, 1, n_bins + 1)
+    if strategy == "quantile":
+        edges[1:-1] = np.quantile(confidence, edges)[1:-1]
     sizes, gaps = [], []
     for low, high in pairwise(edges):
         inside = (confidence >= low) & (confidence < high)
         sizes.append(inside.sum())
         gaps.append(abs(outcome[inside].mean() - confidence[inside].mean()) if inside.any() else 0)
-    return np.array(sizes), np.array(gaps)
+    return max(gaps) if kind == "MCE" else np.dot(sizes, gaps) / len(confidence)
 
 
 def draw(rng, proba):
@@ -111,12 +116,8 @@ def test_equal_to_netcal_wherever_netcal_answers(kind, metric, strategy):
     for seed in range(200):
         proba, y, labels, n_bins = random_problem(seed)
         ours = metric(y, proba, n_bins=n_bins, strategy=strategy, labels=labels)
-        sizes, gaps = by_definition(
-            np.clip(proba.max(axis=1), 2.3e-16, 1 - 2.3e-16),
-            proba.argmax(axis=1) == y,
-            bin_edges(proba.max(axis=1), None, n_bins, strategy),
-        )
-        defined = gaps.max() if kind == "MCE" else gaps @ sizes / sizes.sum()
+        outcome = proba.argmax(axis=1) == y
+        defined = by_definition(kind, proba.max(axis=1), outcome, n_bins, strategy)
         assert ours == pytest.approx(defined, abs=1e-12), seed
         measure = netcal_metric(kind, n_bins, strategy)
         if not calibration._netcal_has_an_answer(proba.max(axis=1), n_bins, strategy):
@@ -155,16 +156,19 @@ def edge_cases():
 @pytest.mark.parametrize("kind", ["ECE", "MCE"])
 @pytest.mark.parametrize(("confidence", "n_bins", "strategy"), list(edge_cases()))
 def test_own_bins_are_those_of_netcal_on_edge_cases(confidence, n_bins, strategy, kind):
+    """And of the definition, where netcal has no answer."""
     outcome = np.random.default_rng(1).random(len(confidence)) < confidence
-    ours = calibration._own_error(kind, confidence, outcome, None, n_bins, strategy)
+    top = TopLabel(confidence, outcome, None)
+    ours = calibration._own_error(kind, top, n_bins, strategy)
+    defined = by_definition(kind, confidence, outcome, n_bins, strategy)
+    assert ours == pytest.approx(defined, abs=1e-12)
     if calibration._netcal_has_an_answer(confidence, n_bins, strategy):
-        theirs = calibration._netcal_error(kind, confidence, outcome, n_bins, strategy)
+        theirs = calibration._netcal_error(kind, top, n_bins, strategy)
         assert ours == pytest.approx(theirs, abs=1e-12)
     else:
         assert strategy == "quantile"
         with pytest.raises(ValueError, match="smallest edge difference is numerically 0"):
-            calibration._netcal_error(kind, confidence, outcome, n_bins, strategy)
-        assert 0 <= ours <= 1
+            calibration._netcal_error(kind, top, n_bins, strategy)
 
 
 def test_coinciding_quantile_edges_are_one_edge():

@@ -1,11 +1,13 @@
 """The displays: what they store, what they draw, and how they share axes."""
 
+import inspect
 import pickle
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -42,23 +44,43 @@ def fitted():
     return LogisticRegression(C=0.1).fit(X[::2], y[::2]), X[1::2], y[1::2]
 
 
-@every_curve
-def test_estimator_and_predictions_give_the_same_display(display_class, fitted):
-    estimator, X, y = fitted
-    ours = display_class.from_estimator(estimator, X, y)
-    theirs = display_class.from_predictions(y, estimator.predict_proba(X), name=ours.name)
-    assert ours.name == "LogisticRegression"
-    for attribute, value in vars(ours).items():
-        if not attribute.endswith("_"):
-            np.testing.assert_array_equal(value, getattr(theirs, attribute), attribute)
-    np.testing.assert_array_equal(ours.line_.get_xydata(), theirs.line_.get_xydata())
+def stored(display):
+    """What the constructor took; attributes that end in _ belong to the figure."""
+    return {name: value for name, value in vars(display).items() if not name.endswith("_")}
+
+
+def assert_same(ours, theirs):
+    assert stored(ours).keys() == stored(theirs).keys()
+    for name, value in stored(ours).items():
+        np.testing.assert_array_equal(value, stored(theirs)[name], name)
 
 
 @every_display
-def test_a_pipeline_and_a_class_that_is_absent_from_y_work(display_class, fitted):
+def test_estimator_and_predictions_give_the_same_display(display_class, fitted):
+    estimator, X, y = fitted
+    kwargs = {"sample_weight": np.arange(1.0, 1 + len(y))}
+    ours = display_class.from_estimator(estimator, X, y, **kwargs)
+    assert ours.name == "LogisticRegression"
+    proba = estimator.predict_proba(X)
+    assert_same(ours, display_class.from_predictions(y, proba, name=ours.name, **kwargs))
+
+
+@every_display
+def test_a_class_that_is_absent_from_y_keeps_its_column(display_class, fitted):
+    """The columns are named by the estimator, here a pipeline."""
     _, X, y = fitted
     pipe = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
-    display_class.from_estimator(pipe, X[y != "setosa"], y[y != "setosa"])
+    X, y = X[y != "setosa"], y[y != "setosa"]
+    proba, labels = pipe.predict_proba(X), ["setosa", "versicolor", "virginica"]
+    ours = display_class.from_estimator(pipe, X, y)
+    assert ours.name == "Pipeline"
+    assert_same(ours, display_class.from_predictions(y, proba, labels=labels, name=ours.name))
+
+
+@every_display
+def test_the_labels_are_not_to_be_given_beside_an_estimator(display_class, fitted):
+    with pytest.raises(TypeError, match="multiple values for keyword argument 'labels'"):
+        display_class.from_estimator(*fitted, labels=["setosa", "versicolor", "virginica"])
 
 
 @every_display
@@ -72,7 +94,9 @@ def test_an_estimator_without_probabilities_is_refused(display_class, fitted):
 def test_the_display_stores_arrays_only(display_class, fitted):
     """What was computed pickles and plots again, without data, estimator or figure."""
     display = display_class.from_estimator(*fitted)
-    state = {k: v for k, v in vars(display).items() if not k.endswith("_")}
+    state = stored(display)
+    assert state.keys() == inspect.signature(display_class).parameters.keys()
+    assert all(isinstance(value, np.ndarray | float | str | None) for value in state.values())
     again = display_class(**pickle.loads(pickle.dumps(state))).plot()
     np.testing.assert_array_equal(again.line_.get_xydata(), display.line_.get_xydata())
     assert again.line_.get_label() == display.line_.get_label()
@@ -137,14 +161,72 @@ def test_several_displays_share_one_axes(display_class, fitted):
     assert len(first.ax_.get_legend().get_texts()) == 3
     assert len(first.figure_.axes) == n_axes
     assert {display.ax_ for display in others} == {first.ax_}
+    # A diagonal once, or the dotted line and the crosses of each.
+    extra = {ReliabilityDisplay: 1, RiskCoverageDisplay: 0, CoverageAtReliabilityDisplay: 2 * 3}
+    assert len(first.ax_.lines) == 3 + extra[display_class]
+
+
+FRAMES = {
+    ReliabilityDisplay: ("", "Accuracy", (0, 1), (0, 1)),
+    RiskCoverageDisplay: (
+        "Coverage (share of samples accepted)",
+        "Risk (error rate among accepted)",
+        (0, 1),
+        None,
+    ),
+    CoverageAtReliabilityDisplay: (
+        "Confidence asked for, and accuracy to be kept",
+        "Coverage of samples (× if accuracy is lower)",
+        None,
+        (0, 1),
+    ),
+    ConfidenceHistogramDisplay: (
+        "Confidence (largest class probability)",
+        "Share of right, share of wrong",
+        (0, 1),
+        None,
+    ),
+}
+
+
+@every_display
+def test_the_axes_say_what_they_show(display_class, fitted):
+    ax = display_class.from_estimator(*fitted).ax_
+    xlabel, ylabel, xlim, ylim = FRAMES[display_class]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == (xlabel, ylabel)
+    assert ax.get_xlim() == (xlim or ax.get_xlim())
+    assert ax.get_ylim() == (ylim or (0, ax.get_ylim()[1]))
+    visible = {side for side, spine in ax.spines.items() if spine.get_visible()}
+    assert visible == {"left", "bottom"}
+
+
+@every_display
+def test_a_long_name_does_not_squeeze_the_axes(display_class, fitted):
+    """A legend wider than its axes once shrank them to nothing."""
+    widths = []
+    for name in ("a", 100 * "a"):
+        figure, axes = plt.subplots(1, 2, layout="constrained")
+        display = display_class.from_estimator(*fitted, ax=axes[0], name=name)
+        display.ax_.set_title("")  # a title of that length does take the room
+        figure.draw_without_rendering()
+        widths.append(axes[0].get_position().width)
+    assert widths[0] == widths[1] > 0.3
 
 
 @every_curve
-def test_there_are_more_curves_than_styles(display_class, fitted):
+def test_the_eighth_curve_has_the_style_of_the_first(display_class, fitted):
     estimator, X, y = fitted
-    ax = None
+    ax, lines = None, []
     for _ in range(9):
-        ax = display_class.from_estimator(estimator, X, y, ax=ax).ax_
+        display = display_class.from_estimator(estimator, X, y, ax=ax)
+        ax, lines = display.ax_, [*lines, display.line_]
+
+    def style(line):
+        return line.get_color(), str(line._dash_pattern), line.get_marker()
+
+    assert [style(line) for line in lines[7:]] == [style(line) for line in lines[:2]]
+    assert len({style(line) for line in lines}) == 7
+    assert len(ax.get_legend().get_texts()) == 9
 
 
 @every_curve
@@ -232,10 +314,15 @@ def test_a_missing_matplotlib_is_named_with_its_remedy(monkeypatch):
 
 
 @every_display
-def test_the_figure_can_be_saved(display_class, fitted, tmp_path):
+def test_the_figure_of_its_own_has_its_size_and_the_first_colour(display_class, fitted, tmp_path):
+    """Blue, in as many pixels as the legend's line has at least."""
     display = display_class.from_estimator(*fitted)
-    display.figure_.savefig(tmp_path / "figure.png")
-    assert plt.imread(tmp_path / "figure.png").std() > 0.01
+    display.figure_.savefig(tmp_path / "figure.png", dpi=100)
+    pixels = plt.imread(tmp_path / "figure.png")
+    size = (480, 440) if display_class is ReliabilityDisplay else (360, 480)
+    assert pixels.shape[:2] == size
+    blue = np.abs(pixels[..., :3] - to_rgb("#0072B2")).max(axis=2) < 1 / 255
+    assert blue.sum() > 20
 
 
 def test_importing_the_metrics_loads_neither_matplotlib_nor_netcal():

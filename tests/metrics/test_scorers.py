@@ -2,16 +2,18 @@
 
 import inspect
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 import sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin, is_classifier
 from sklearn.dummy import DummyClassifier
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 from sklearn.metrics import get_scorer as sklearn_scorer
-from sklearn.model_selection import GridSearchCV, KFold, cross_validate
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_validate
 from sklearn.svm import LinearSVC
 
 import skclip
@@ -161,13 +163,28 @@ def test_every_classifier_is_searched_with_every_scorer_at_two_shots(cls, cv, da
 
 @every_name
 def test_each_scorer_alone_drives_a_search(name, data):
+    """Scores are means over the folds of the metric of the fold, and the best is the largest."""
+    X, y, scales = data["X"], data["y"], [1.0, 100.0]
     search = GridSearchCV(
         ZeroShotClassifier(data["prototypes"]),
-        {"logit_scale": [1.0, 100.0]},
+        {"logit_scale": scales},
         scoring=get_scorer(name),
         cv=2,
-    )
-    assert np.isfinite(search.fit(data["X"], data["y"]).best_score_)
+    ).fit(X, y)
+    expected = []
+    for scale in scales:
+        scores = []
+        for train, test in StratifiedKFold(2).split(X, y):
+            probe = ZeroShotClassifier(data["prototypes"], logit_scale=scale).fit(
+                X[train], y[train]
+            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UndefinedMetricWarning)  # no error: at chance
+                score = METRICS[name](y[test], probe.predict_proba(X[test]), labels=probe.classes_)
+            scores.append(0.5 if np.isnan(score) else score)
+        expected.append(np.mean(scores))
+    np.testing.assert_array_equal(search.cv_results_["mean_test_score"], expected)
+    assert search.best_score_ == max(expected)
 
 
 def test_folds_that_miss_classes_are_survived_without_prototypes(data):
@@ -178,6 +195,12 @@ def test_folds_that_miss_classes_are_survived_without_prototypes(data):
     scoring = {name: get_scorer(name) for name in get_scorer_names()}
     ours = cross_validate(LogisticRegression(), scoring=scoring, error_score="raise", **folds)
     assert all(np.isfinite(ours[f"test_{name}"]).all() for name in scoring)
+    # Every sample is of a class that was never seen: wrong, of probability 0.
+    for name, score in {"neg_aurc": -1, "neg_excess_aurc": 0, "error_detection_auroc": 0.5}.items():
+        np.testing.assert_array_equal(ours[f"test_{name}"], np.full(4, score))
+    for name in ("coverage_at_80", "coverage_at_risk_5"):
+        np.testing.assert_array_equal(ours[f"test_{name}"], np.zeros(4))
+    np.testing.assert_allclose(ours["test_neg_log_loss"], np.log(np.spacing(1.0)), rtol=1e-12)
     with pytest.warns(UserWarning, match="Scoring failed"):
         theirs = cross_validate(LogisticRegression(), scoring="neg_log_loss", **folds)
     assert np.isnan(theirs["test_score"]).all()
@@ -236,10 +259,13 @@ def test_one_class_is_scored(name):
 
 def test_single_precision_is_scored_without_a_warning(fitted, data):
     X = data["X_test"].astype(np.float32)
-    assert fitted.predict_proba(X).dtype == np.float32
+    proba = fitted.predict_proba(X)
+    assert proba.dtype == np.float32
+    proba = proba.astype(np.float64)
+    proba /= proba.sum(axis=1, keepdims=True)
     for name in get_scorer_names():
-        single = get_scorer(name)(fitted, X, data["y_test"])
-        assert np.isfinite(single)
+        expected = METRICS[name](data["y_test"], proba, labels=fitted.classes_)
+        assert get_scorer(name)(fitted, X, data["y_test"]) == expected
     double = get_scorer("neg_log_loss")(fitted, data["X_test"], data["y_test"])
     assert get_scorer("neg_log_loss")(fitted, X, data["y_test"]) == pytest.approx(double, rel=1e-3)
 
@@ -260,8 +286,14 @@ def test_weights_can_be_routed(data):
         kwargs = {"X": data["X"], "y": data["y"], "cv": KFold(2), "scoring": scorer}
         estimator = ZeroShotClassifier(data["prototypes"]).set_fit_request(sample_weight=False)
         weighted = cross_validate(estimator, params={"sample_weight": weight}, **kwargs)
-    plain = cross_validate(estimator, **{**kwargs, "scoring": get_scorer("neg_log_loss")})
-    assert (weighted["test_score"] != plain["test_score"]).all()
+    expected = []
+    for train, test in KFold(2).split(data["X"]):
+        probe = ZeroShotClassifier(data["prototypes"]).fit(data["X"][train], data["y"][train])
+        X, y, w = data["X"][test], data["y"][test], weight[test]
+        expected.append(
+            -log_loss(y, probe.predict_proba(X), labels=probe.classes_, sample_weight=w)
+        )
+    np.testing.assert_array_equal(weighted["test_score"], expected)
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():

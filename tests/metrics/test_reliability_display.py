@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
-from scipy.stats import binom, binomtest
+from scipy.stats import beta, binom, binomtest
 
 from skclip.metrics import (
     ConfidenceHistogramDisplay,
@@ -69,7 +69,7 @@ def test_equal_weights_leave_the_band():
 
 
 def test_unequal_weights_widen_the_band():
-    """Fewer samples count."""
+    """Fewer samples count: (sum w)^2 / sum w^2 of them."""
     rng = np.random.default_rng(0)
     confidence = np.full(200, 0.8)
     proba, y = np.column_stack([1 - confidence, confidence]), np.tile([1, 1, 1, 0], 50)
@@ -79,6 +79,8 @@ def test_unequal_weights_widen_the_band():
     assert wide.bin_accuracy == pytest.approx(plain.bin_accuracy)
     assert wide.bin_low < plain.bin_low
     assert wide.bin_high > plain.bin_high
+    size = weight.sum() ** 2 / (weight**2).sum()
+    assert wide.bin_low == pytest.approx(beta.ppf(0.025, 0.75 * size, 0.25 * size + 1), abs=1e-9)
 
 
 @pytest.mark.parametrize("kwargs", [{"confidence_level": None}, {"show_band": False}])
@@ -118,9 +120,40 @@ def test_counts_are_short():
     assert [text.get_text() for text in display.histogram_ax_.texts] == ["2.3k", "12k"]
 
 
-def test_many_columns_have_no_counts():
-    display = ReliabilityDisplay.from_predictions(Y, P, n_bins=25)
-    assert not display.histogram_ax_.texts
+@pytest.mark.parametrize(
+    ("weight", "text"),
+    [
+        (999, "999"),
+        (1000, "1.0k"),
+        (9949, "9.9k"),
+        (9950, "10k"),
+        (999_499, "999k"),
+        (1_000_000, "1M"),
+    ],
+)
+def test_no_count_has_more_than_four_characters(weight, text):
+    display = ReliabilityDisplay.from_predictions(
+        [0], [[0.9, 0.1]], labels=[0, 1], sample_weight=[weight]
+    )
+    assert [shown.get_text() for shown in display.histogram_ax_.texts] == [text]
+
+
+def test_the_count_of_a_tall_column_is_inside():
+    """Above it there is no room."""
+    n = [1, 4]
+    display = ReliabilityDisplay.from_predictions(
+        np.zeros(5), np.repeat([[0.65, 0.35], [0.85, 0.15]], n, axis=0), labels=[0, 1]
+    )
+    low, tall = display.histogram_ax_.texts
+    assert (low.xy, low.get_va()) == ((0.65, 0.2), "bottom")
+    assert (tall.xy, tall.get_va()) == ((pytest.approx(0.85), 0.8), "top")
+
+
+@pytest.mark.parametrize(("n_bins", "n_counts"), [(12, 4), (13, 0)])
+def test_many_columns_have_no_counts(n_bins, n_counts):
+    proba = np.array([[c, 1 - c] for c in (0.55, 0.65, 0.8, 0.95)])
+    display = ReliabilityDisplay.from_predictions([0] * 4, proba, labels=[0, 1], n_bins=n_bins)
+    assert len(display.histogram_ax_.texts) == n_counts
 
 
 def test_the_curve_of_a_class_is_its_frequency_against_its_probability():
@@ -207,8 +240,10 @@ def test_a_weight_of_zero_leaves_the_sample_out():
 
 def test_without_errors_the_histogram_of_errors_is_empty():
     display = ConfidenceHistogramDisplay.from_predictions([0, 1, 2], np.eye(3))
-    assert display.wrong.sum() == 0
-    assert np.isfinite(display.ax_.get_ylim()).all()
+    np.testing.assert_array_equal(display.wrong, np.zeros(20))
+    for patch, expected in zip(display.ax_.patches, [1, 1, 0, 0], strict=True):
+        assert patch.get_data().values.sum() == expected
+    assert display.ax_.get_legend().get_texts()[1].get_text() == "wrong (0)"
 
 
 def test_the_histogram_pickles_and_plots_again():

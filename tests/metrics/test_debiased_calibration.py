@@ -104,14 +104,17 @@ def test_a_bin_of_one_sample_contributes_nothing(norm):
 
 
 @pytest.mark.parametrize("strategy", ["uniform", "quantile"])
-def test_it_never_exceeds_the_plain_error(strategy):
+def test_it_is_less_than_the_plain_error_and_not_always_zero(strategy):
+    found = []
     for seed in range(20):
         rng = np.random.default_rng(seed)
         confidence = rng.uniform(0.5, 1, size=60)
         y, proba = problem(confidence, rng.random(60) < confidence)
         kwargs = {"strategy": strategy, "labels": [0, 1]}
         plain = expected_calibration_error(y, proba, **kwargs)
-        assert 0 <= debiased_calibration_error(y, proba, **kwargs) <= plain + 1e-15
+        found.append(debiased_calibration_error(y, proba, **kwargs))
+        assert 0 <= found[-1] < plain
+    assert max(found) > 0
 
 
 def test_certain_predictions_have_no_noise():
