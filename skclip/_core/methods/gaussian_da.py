@@ -189,13 +189,13 @@ def _batches(keep: Tensor, groups: Groups, d: int, c: int) -> Iterator[Tensor]:
 
 def _without(classes: GaussianClasses, x: Tensor, a: Tensor, label: Tensor) -> Tensor:
     """Scores (g, s, c), without prior, of rows x (g, s, d) of weight a (g, s) left out together."""
-    M = classes.means
+    means = classes.means
     left = a.sum(dim=1)
-    A = classes.weight[label]
+    total = classes.weight[label]
     centre = (a[:, :, None] * x).sum(dim=1) / left[:, None]
-    own = (A[:, None] * M[label] - left[:, None] * centre) / (A - left)[:, None]
-    # The scatter loses that within the group, and w A / (A - w) u u' of its mean.
-    u = (left * A / (A - left)).sqrt()[:, None] * (centre - M[label])
+    own = (total[:, None] * means[label] - left[:, None] * centre) / (total - left)[:, None]
+    # The scatter loses that within the group, and w t / (t - w) of its mean: weights left, total.
+    u = (left * total / (total - left)).sqrt()[:, None] * (centre - means[label])
     U = torch.cat([a.sqrt()[:, :, None] * (x - centre[:, None]), u[:, None]], dim=1)
     n = classes.total_weight - left
     trace = (classes.energy.sum() - U.square().sum(dim=(1, 2))).clamp(min=0.0)
@@ -205,8 +205,8 @@ def _without(classes: GaussianClasses, x: Tensor, a: Tensor, label: Tensor) -> T
     values, vectors = torch.linalg.eigh(UD @ U.mT)
     remainder = (1.0 - share[:, None] * values).clamp(min=_SMALLEST_REMAINDER)
     C = (vectors * (share[:, None] / remainder)[:, None]) @ vectors.mT
-    cross, lost = xD @ M.T, UD @ M.T
-    square = D @ M.square().T
+    cross, lost = xD @ means.T, UD @ means.T
+    square = D @ means.square().T
     where = label[:, None, None]
     cross.scatter_(2, where.expand(-1, x.shape[1], 1), xD @ own[:, :, None])
     lost.scatter_(2, where.expand(-1, U.shape[1], 1), UD @ own[:, :, None])

@@ -116,10 +116,10 @@ def descend(
 
     losses = []
     for iteration in range(n_iter):
-        loss, G = evaluate()
+        loss, slope = evaluate()
         losses.append(loss)
-        W = W - rate * (G.T @ problem.X)
-        b = b - rate * G.sum(dim=0)
+        W = W - rate * (slope.T @ problem.X)
+        b = b - rate * slope.sum(dim=0)
         if (iteration + 1) % _ALPHA_EVERY == 0:
             alpha = alpha - rate_alpha * (evaluate()[1] * text).sum(dim=0)
         if callback is not None:
@@ -196,13 +196,13 @@ class _Objective:
 
     def value_and_gradient(self, point: Tensor) -> tuple[float, Tensor]:
         a = self.problem.sample_weight
-        loss, G = self.probabilities(point)
-        G[self.rows, self.problem.y] -= 1.0
-        G.mul_(a[:, None])
+        loss, slope = self.probabilities(point)
+        slope[self.rows, self.problem.y] -= 1.0
+        slope.mul_(a[:, None])
         gradient = self.penalty * point
         value = torch.dot(loss.double(), a.double()) + 0.5 * (gradient * point).double().sum()
-        gradient[:, :-1].addmm_(G.T, self.Z, alpha=self.tau)
-        gradient[:, -1].add_((G * self.text).sum(dim=0), alpha=self.tau)
+        gradient[:, :-1].addmm_(slope.T, self.Z, alpha=self.tau)
+        gradient[:, -1].add_((slope * self.text).sum(dim=0), alpha=self.tau)
         return float(value), gradient
 
     def hessian(self, point: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:

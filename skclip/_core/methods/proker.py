@@ -1,11 +1,11 @@
 r"""Kernel ridge regression with leave-one-out residuals in closed form.
 
 The kernel is :math:`k(x, x') = \exp(-\beta \|x - x'\|^2 / 2)`, which on unit rows is
-:math:`\exp(-\beta (1 - \langle x, x' \rangle))`. Targets R (n, c) of rows with weights a are
+:math:`\exp(-\beta (1 - \langle x, x' \rangle))`. Targets E (n, c) of rows with weights a are
 fitted by
 
 .. math::
-    f(x) = k(x, X) D, \qquad D = Q R, \qquad Q = (K + \lambda\, \mathrm{diag}(1 / a))^{-1}
+    f(x) = k(x, X) D, \qquad D = Q E, \qquad Q = (K + \lambda\, \mathrm{diag}(1 / a))^{-1}
 
 The residual of rows g by the fit without them is :math:`Q_{gg}^{-1} D_g` (Allen, "The
 relationship between variable selection and data augmentation and a method for
@@ -46,7 +46,7 @@ def half_spread(X: Tensor, sample_weight: Tensor) -> float:
 
 
 def kernel(rows: Tensor, keys: Tensor, beta: float) -> Tensor:
-    """(r, m) affinities of rows (r, d) and keys (m, d)."""
+    """(k, m) affinities of rows (k, d) and keys (m, d)."""
     origin = keys.mean(dim=0)  # distances do not depend on it, their rounding does
     rows, keys = rows - origin, keys - origin
     half = 0.5 * rows.square().sum(dim=1)[:, None] + 0.5 * keys.square().sum(dim=1)

@@ -124,7 +124,7 @@ class TipAdapterModel(FittedModel):
 class Support:
     """The rows that keys are made of, each with its key and what leaves with it.
 
-    X (n, d); y (n,); text_scores: logits of the text for rows (r, d), as (r, c);
+    X (n, d); y (n,); text_scores: logits of the text for rows (k, d), as (k, c);
     sample_weight (n,); owner (n,) index of the row's key; own (n,) weight that the key
     loses when the row (with groups: its image) is left out.
     """
@@ -253,8 +253,8 @@ def _bytes_per_tile(tensor: Tensor) -> int:
 
 
 def _add_affinities(out: Tensor, X: Tensor, cache: Cache, betas: Sequence[float]) -> None:
-    """Add to out (n_betas, c, r) the affinities of the rows to all keys at once."""
-    # (m, r): keys first, so that a class is a run of rows.
+    """Add to out (n_betas, c, k) the affinities of the rows to all keys at once."""
+    # (m, k): keys first, so that a class is a run of rows.
     negative_gap = torch.addmm(-cache.offsets[:, None], cache.keys, X.T)
     negative_gap = negative_gap - 0.5 * X.square().sum(dim=1)
     # Ascending labels: a tile has few classes, and a product with their values is faster than
@@ -270,7 +270,7 @@ def _add_affinities(out: Tensor, X: Tensor, cache: Cache, betas: Sequence[float]
 def left_out_affinities(
     support: Support, rows: slice, cache: Cache, betas: Sequence[float]
 ) -> Tensor:
-    r"""(n_betas, r, c) affinities of support rows to the cache without their own image.
+    r"""(n_betas, k, c) affinities of support rows to the cache without their own image.
 
     In the row's own class the sum is scaled from the weight :math:`N_y - a` that stays to
     the :math:`N_y` of the whole class. A new image of the class meets all of it, so this has
@@ -291,7 +291,7 @@ def left_out_affinities(
 
 
 def left_out_share(cache: Cache, y: Tensor, own: Tensor) -> Tensor:
-    """(r,) share of the row's class that stays when `own` of it is left out."""
+    """(k,) share of the row's class that stays when `own` of it is left out."""
     total = cache.weight.new_zeros(cache.n_classes).index_add(0, cache.labels, cache.weight)[y]
     share = 1.0 - own / total.clamp(min=torch.finfo(own.dtype).tiny)
     # What rounding leaves of a lone image is nothing.
@@ -317,11 +317,11 @@ def select(cache: Cache, support: Support, grid: Grid) -> Choice | None:
         sums = left_out_affinities(support, rows, cache, grid.betas)
         losses += _grid_losses(text, sums, support.y[rows], weight[:, rows], grid.alphas).cpu()
     penalised = losses[0] + grid.penalty()
-    b, a = divmod(int(penalised.argmin()), len(grid.alphas))
+    i, j = divmod(int(penalised.argmin()), len(grid.alphas))
     return Choice(
-        alpha=grid.alphas[a],
-        beta=grid.betas[b],
-        log_likelihood=-float(losses[1, b, a] / weight[1].sum()),
+        alpha=grid.alphas[j],
+        beta=grid.betas[i],
+        log_likelihood=-float(losses[1, i, j] / weight[1].sum()),
         losses=penalised,
     )
 
@@ -329,15 +329,15 @@ def select(cache: Cache, support: Support, grid: Grid) -> Choice | None:
 def _grid_losses(
     text: Tensor, sums: Tensor, y: Tensor, weight: Tensor, alphas: Sequence[float]
 ) -> Tensor:
-    """(2, n_betas, n_alphas) losses of logits (r, c) plus alpha times sums, in two weights."""
+    """(2, n_betas, n_alphas) losses of logits (k, c) plus alpha times sums, in two weights."""
     out = weight.new_zeros(2, len(sums), len(alphas))
     step = max(1, _bytes_per_tile(text) // (8 * text.shape[1] * text.element_size()))
     for first in range(0, len(y), step):
         rows = slice(first, first + step)
-        for b, a in product(range(len(sums)), range(len(alphas))):
-            scores = torch.add(text[rows], sums[b, rows], alpha=alphas[a])
+        for i, j in product(range(len(sums)), range(len(alphas))):
+            scores = torch.add(text[rows], sums[i, rows], alpha=alphas[j])
             losses = F.cross_entropy(scores, y[rows], reduction="none")
-            out[:, b, a] += weight[:, rows] @ losses.double()
+            out[:, i, j] += weight[:, rows] @ losses.double()
     return out
 
 
