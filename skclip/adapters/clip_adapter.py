@@ -1,8 +1,9 @@
 """CLIP-Adapter: a small network on the image features."""
 
 from numbers import Integral, Real
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
@@ -70,6 +71,7 @@ class CLIPAdapterClassifier(UncertaintyMixin, BaseAdapterClassifier):
     down_ : ndarray of shape (n_hidden, n_features)
     up_ : ndarray of shape (n_features, n_hidden)
     prototypes_ : ndarray of shape (n_classes, n_features)
+        The text prototypes, scaled as X.
     logit_scale_ : float
     n_iter_ : int
         Epochs.
@@ -124,21 +126,21 @@ class CLIPAdapterClassifier(UncertaintyMixin, BaseAdapterClassifier):
 
     def __init__(
         self,
-        prototypes=None,
+        prototypes: Any = None,
         *,
-        ratio=0.2,
-        reduction=4,
-        dropout=0.0,
-        n_mc_samples=32,
-        logit_scale="auto",
-        normalize="auto",
-        max_iter=None,
-        learning_rate=0.1,
-        batch_size=256,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
+        ratio: float = 0.2,
+        reduction: int = 4,
+        dropout: float = 0.0,
+        n_mc_samples: int = 32,
+        logit_scale: str | float = "auto",
+        normalize: str | bool = "auto",
+        max_iter: int | None = None,
+        learning_rate: float = 0.1,
+        batch_size: int = 256,
+        random_state: int | np.random.RandomState | None = None,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+    ) -> None:
         self.prototypes = prototypes
         self.ratio = ratio
         self.reduction = reduction

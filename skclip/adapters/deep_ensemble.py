@@ -2,10 +2,12 @@
 
 import math
 from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
 import torch
 from joblib import Parallel, delayed
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -80,14 +82,27 @@ class DeepEnsembleClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator)
         "n_jobs": [Integral, None],
     }
 
-    def __init__(self, estimator, n_members=5, *, random_state=None, n_jobs=None):
+    def __init__(
+        self,
+        estimator: Any,
+        n_members: int = 5,
+        *,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
         self.estimator = estimator
         self.n_members = n_members
         self.random_state = random_state
         self.n_jobs = n_jobs
 
     @fit_method
-    def fit(self, X, y, sample_weight=None, **fit_params):
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        **fit_params: Any,
+    ) -> Self:
         """Fit the members.
 
         Parameters
@@ -119,12 +134,11 @@ class DeepEnsembleClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator)
         )
         self.classes_ = self.estimators_[0].classes_
         for name in ("n_features_in_", "feature_names_in_"):
-            vars(self).pop(name, None)
             if hasattr(self.estimators_[0], name):
                 setattr(self, name, getattr(self.estimators_[0], name))
         return self
 
-    def _member(self, rng):
+    def _member(self, rng: np.random.RandomState) -> Any:
         """A clone with seeds of its own."""
         member = clone(self.estimator)
         names = sorted(
@@ -137,7 +151,7 @@ class DeepEnsembleClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator)
             )
         return member.set_params(**{name: int(rng.randint(2**31 - 1)) for name in names})
 
-    def sample_proba(self, X):
+    def sample_proba(self, X: ArrayLike) -> np.ndarray:
         """Class probabilities of every member.
 
         Parameters
@@ -151,7 +165,7 @@ class DeepEnsembleClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator)
         check_is_fitted(self)
         return np.stack([member.predict_proba(X) for member in self.estimators_])
 
-    def predict_uncertainty(self, X):
+    def predict_uncertainty(self, X: ArrayLike) -> PredictiveUncertainty:
         """Uncertainty of every prediction, split by its cause.
 
         Parameters
@@ -167,7 +181,7 @@ class DeepEnsembleClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator)
         parts = decompose(torch.as_tensor(proba).log() for proba in self.sample_proba(X))
         return PredictiveUncertainty(*(part.numpy() for part in parts))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Mean probability of every class over the members.
 
         Parameters
@@ -181,7 +195,7 @@ class DeepEnsembleClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator)
         """
         return np.exp(self.predict_log_proba(X))
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Logarithm of :meth:`predict_proba`, accurate for tiny probabilities.
 
         Parameters
@@ -196,7 +210,7 @@ class DeepEnsembleClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator)
         members = [torch.as_tensor(member.predict_log_proba(X)) for member in self.estimators_]
         return (torch.stack(members).logsumexp(dim=0) - math.log(len(members))).numpy()
 
-    def decision_function(self, X):
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Log-probability of every class; log-odds of the second where there are two.
 
         Parameters
@@ -210,7 +224,7 @@ class DeepEnsembleClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator)
         """
         return decision_values(self.predict_log_proba(X))
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Most probable class of the mean.
 
         Parameters
@@ -225,5 +239,5 @@ class DeepEnsembleClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator)
         return self.classes_[log_proba.argmax(axis=1)]
 
 
-def _fit(member, X, y, fit_params):
+def _fit(member: Any, X: ArrayLike, y: ArrayLike, fit_params: dict[str, Any]) -> Any:
     return member.fit(X, y, **fit_params)

@@ -1,7 +1,7 @@
 """Gaussian discriminant analysis added to the text logits."""
 
 from numbers import Real
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -31,14 +31,14 @@ class GaussianDAClassifier(LinearAdapterClassifier):
     With class means :math:`\mu_c` and within-class scatter G of the n support rows,
 
     .. math::
-        z_c(x) = \tau \langle x, t_c \rangle + \alpha \left( x^\top P \mu_c
-        - \tfrac12 \mu_c^\top P \mu_c + \log \pi_c \right), \qquad
-        P^{-1} = (1 - s) \frac{G}{n} + s \frac{\mathrm{tr}\, G}{n d} I
+        z_c(x) = \tau \langle x, t_c \rangle + \alpha \left( x^\top \Sigma^{-1} \mu_c
+        - \tfrac12 \mu_c^\top \Sigma^{-1} \mu_c + \log \pi_c \right), \qquad
+        \Sigma = (1 - s) \frac{G}{n} + s \frac{\mathrm{tr}\, G}{n d} I
 
     which is the training-free adapter of Wang et al. [1]_: their precision matrix
-    :math:`d\,((n-1) S + \mathrm{tr}(S) I)^{-1}`, :math:`S = G / (n - 1)`, is a multiple of P at
-    :math:`s = d / (n - 1 + d)`, and their :math:`\alpha` is this one divided by
-    :math:`s (n - 1) / n`. Without prototypes the classifier is
+    :math:`d\,((n-1) S + \mathrm{tr}(S) I)^{-1}`, :math:`S = G / (n - 1)`, is a multiple of
+    :math:`\Sigma^{-1}` at :math:`s = d / (n - 1 + d)`, and their :math:`\alpha` is this one
+    divided by :math:`s (n - 1) / n`. Without prototypes the classifier is
     :class:`~sklearn.discriminant_analysis.LinearDiscriminantAnalysis` with
     ``solver="lsqr"``.
 
@@ -71,10 +71,13 @@ class GaussianDAClassifier(LinearAdapterClassifier):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-    coef_ : ndarray of shape (n_classes, n_features)
-        Text and Gaussian part together: logits are ``logit_scale_ * X @ coef_.T + intercept_``.
-    intercept_ : ndarray of shape (n_classes,)
-        Up to a common shift.
+    prototypes_ : ndarray of shape (n_classes, n_features)
+        Text and Gaussian part together, over the logit scale.
+    coef_ : ndarray of shape (n_classes, n_features), (1, n_features) for two classes
+        ``logit_scale_ * prototypes_``, so that logits are ``X @ coef_.T + intercept_``; of two
+        classes the difference.
+    intercept_ : ndarray of shape (n_classes,), (1,) for two classes
+        Of mean zero over the classes.
     alpha_ : float
     shrinkage_ : float
     priors_ : ndarray of shape (n_classes,)
@@ -93,8 +96,8 @@ class GaussianDAClassifier(LinearAdapterClassifier):
     A class without images (with labelled prototypes) stands at the mean of the class means,
     with their average prior: its Gaussian term is that of an image of no known class.
 
-    Where no class has two different images there is no scatter within classes, and P is
-    isotropic, with the variance of the rows about their common mean.
+    Where no class has two different images there is no scatter within classes, and the
+    covariance is isotropic, with the variance of the rows about their common mean.
 
     Leaving an image out is exact, by downdates of mean, scatter, trace and shrinkage. It
     leaves the own class with a noisier mean than the others, which without a correction drives
@@ -127,15 +130,15 @@ class GaussianDAClassifier(LinearAdapterClassifier):
 
     def __init__(
         self,
-        prototypes=None,
+        prototypes: Any = None,
         *,
-        alpha="auto",
-        shrinkage="auto",
-        priors=None,
-        logit_scale="auto",
-        normalize="auto",
-        device="auto",
-    ):
+        alpha: str | float = "auto",
+        shrinkage: str | float = "auto",
+        priors: str | ArrayLike | None = None,
+        logit_scale: str | float = "auto",
+        normalize: str | bool = "auto",
+        device: str | torch.device = "auto",
+    ) -> None:
         self.prototypes = prototypes
         self.alpha = alpha
         self.shrinkage = shrinkage

@@ -4,6 +4,7 @@ import warnings
 from numbers import Integral, Real
 from typing import Any, Self
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
@@ -24,11 +25,7 @@ from skclip._core.model import Averaging
 from skclip._core.posterior.block import Frame
 from skclip._core.posterior.cosine import fit_cosine_map
 from skclip._core.problem import Problem
-from skclip.adapters.base import (
-    LinearAdapterClassifier,
-    fit_method,
-    warn_unless_converged,
-)
+from skclip.adapters.base import LinearAdapterClassifier, fit_method, warn_unless_converged
 from skclip.adapters.near_text import convergence, cosine_problem
 from skclip.adapters.recipe import RECIPE_CONSTRAINTS, progress_bar, recipe_of
 from skclip.adapters.uncertainty import UncertaintyMixin
@@ -105,9 +102,11 @@ class LaplaceProbeClassifier(UncertaintyMixin, LinearAdapterClassifier):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-    coef_ : ndarray of shape (n_classes, n_features)
+    prototypes_ : ndarray of shape (n_classes, n_features)
         W, the mean of the posterior.
-    intercept_ : ndarray of shape (n_classes,)
+    coef_ : ndarray of shape (n_classes, n_features), (1, n_features) for two classes
+        ``logit_scale_ * prototypes_``; of two classes the difference.
+    intercept_ : ndarray of shape (n_classes,), (1,) for two classes
         Zeros.
     prior_precision_ : float
     log_evidence_ : float
@@ -171,25 +170,25 @@ class LaplaceProbeClassifier(UncertaintyMixin, LinearAdapterClassifier):
 
     def __init__(
         self,
-        prototypes=None,
+        prototypes: Any = None,
         *,
-        covariance="kronecker",
-        prior_precision="auto",
-        predictive="samples",
-        posterior_temperature=1.0,
-        n_posterior_samples=32,
-        solver="newton-cg",
-        logit_scale="auto",
-        normalize="auto",
-        prototype_norm=None,
-        max_iter=None,
-        tol=1e-6,
-        learning_rate=0.1,
-        batch_size=256,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
+        covariance: str = "kronecker",
+        prior_precision: str | float = "auto",
+        predictive: str = "samples",
+        posterior_temperature: float = 1.0,
+        n_posterior_samples: int = 32,
+        solver: str = "newton-cg",
+        logit_scale: str | float = "auto",
+        normalize: str | bool = "auto",
+        prototype_norm: float | None = None,
+        max_iter: int | None = None,
+        tol: float = 1e-6,
+        learning_rate: float = 0.1,
+        batch_size: int = 256,
+        random_state: int | np.random.RandomState | None = None,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+    ) -> None:
         self.prototypes = prototypes
         self.covariance = covariance
         self.prior_precision = prior_precision

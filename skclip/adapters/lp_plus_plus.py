@@ -4,6 +4,7 @@ from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from tqdm.auto import tqdm
 
@@ -68,9 +69,11 @@ class LPPlusPlusClassifier(LinearAdapterClassifier):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-    coef_ : ndarray of shape (n_classes, n_features)
+    prototypes_ : ndarray of shape (n_classes, n_features)
         :math:`(w_c + \alpha_c t_c) / \tau`.
-    intercept_ : ndarray of shape (n_classes,)
+    coef_ : ndarray of shape (n_classes, n_features), (1, n_features) for two classes
+        ``logit_scale_ * prototypes_``; of two classes the difference.
+    intercept_ : ndarray of shape (n_classes,), (1,) for two classes
     alpha_ : ndarray of shape (n_classes,)
         Multipliers of the text.
     logit_scale_ : float
@@ -125,18 +128,18 @@ class LPPlusPlusClassifier(LinearAdapterClassifier):
 
     def __init__(
         self,
-        prototypes=None,
+        prototypes: Any = None,
         *,
-        solver="lbfgs",
-        prior_precision=30.0,
-        multiplier_precision=10.0,
-        logit_scale="auto",
-        normalize="auto",
-        max_iter=None,
-        tol=1e-6,
-        device="auto",
-        verbose=0,
-    ):
+        solver: str = "lbfgs",
+        prior_precision: float = 30.0,
+        multiplier_precision: float = 10.0,
+        logit_scale: str | float = "auto",
+        normalize: str | bool = "auto",
+        max_iter: int | None = None,
+        tol: float = 1e-6,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+    ) -> None:
         self.prototypes = prototypes
         self.solver = solver
         self.prior_precision = prior_precision

@@ -78,6 +78,7 @@ class ProKeRClassifier(BaseAdapterClassifier):
     X_fit_ : ndarray of shape (n_support, n_features)
         Support rows of positive weight.
     prototypes_ : ndarray of shape (n_classes, n_features) or None
+        The text prototypes, scaled as X.
     beta_, ridge_, temperature_, residual_weight_ : float
     loo_log_likelihood_ : float
         Mean log-likelihood of the left-out images less the penalties; only where something
@@ -125,16 +126,16 @@ class ProKeRClassifier(BaseAdapterClassifier):
 
     def __init__(
         self,
-        prototypes=None,
+        prototypes: Any = None,
         *,
-        beta="auto",
-        ridge="auto",
-        temperature="auto",
-        residual_weight="auto",
-        logit_scale="auto",
-        normalize="auto",
-        device="auto",
-    ):
+        beta: str | float = "auto",
+        ridge: str | float = "auto",
+        temperature: str | float = "auto",
+        residual_weight: str | float = "auto",
+        logit_scale: str | float = "auto",
+        normalize: str | bool = "auto",
+        device: str | torch.device = "auto",
+    ) -> None:
         self.prototypes = prototypes
         self.beta = beta
         self.ridge = ridge

@@ -92,13 +92,13 @@ class SampleAdaptiveScaling(MetaEstimatorMixin, BaseAdapterClassifier):
 
     def __init__(
         self,
-        estimator,
-        prototypes=None,
+        estimator: Any,
+        prototypes: Any = None,
         *,
-        logit_scale="auto",
-        normalize="auto",
-        device="auto",
-    ):
+        logit_scale: str | float = "auto",
+        normalize: str | bool = "auto",
+        device: str | torch.device = "auto",
+    ) -> None:
         self.estimator = estimator
         self.prototypes = prototypes
         self.logit_scale = logit_scale

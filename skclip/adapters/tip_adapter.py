@@ -97,6 +97,7 @@ class TipAdapterClassifier(BaseAdapterClassifier):
         Index into ``classes_``.
     key_weight_ : ndarray of shape (n_keys,)
     prototypes_ : ndarray of shape (n_classes, n_features) or None
+        The text prototypes, scaled as X.
     logit_scale_ : float
     loo_log_likelihood_ : float
         Mean log-likelihood of left-out images under what was chosen, in nats per unit of
@@ -162,20 +163,20 @@ class TipAdapterClassifier(BaseAdapterClassifier):
 
     def __init__(
         self,
-        prototypes=None,
+        prototypes: Any = None,
         *,
-        alpha="auto",
-        beta="auto",
-        fine_tune=False,
-        logit_scale="auto",
-        normalize="auto",
-        max_iter=None,
-        learning_rate=1e-3,
-        batch_size=256,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
+        alpha: str | float = "auto",
+        beta: str | float = "auto",
+        fine_tune: bool = False,
+        logit_scale: str | float = "auto",
+        normalize: str | bool = "auto",
+        max_iter: int | None = None,
+        learning_rate: float = 1e-3,
+        batch_size: int = 256,
+        random_state: int | np.random.RandomState | None = None,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+    ) -> None:
         self.prototypes = prototypes
         self.alpha = alpha
         self.beta = beta

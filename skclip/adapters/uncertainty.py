@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skclip._core.model import FittedModel
@@ -39,7 +40,7 @@ class PredictiveUncertainty(NamedTuple):
 class UncertaintyMixin:
     """Uncertainty from the draws of an adapter's model, next to BaseAdapterClassifier."""
 
-    def predict_uncertainty(self, X):
+    def predict_uncertainty(self, X: ArrayLike) -> PredictiveUncertainty:
         """Uncertainty of every prediction, split by its cause.
 
         Parameters
@@ -73,7 +74,12 @@ class UncertaintyMixin:
         columns = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
         return PredictiveUncertainty(*columns)
 
-    def sample_proba(self, X, n_samples=None, random_state=None):
+    def sample_proba(
+        self,
+        X: ArrayLike,
+        n_samples: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> np.ndarray:
         """Class probabilities under draws from the posterior.
 
         Parameters
@@ -106,7 +112,7 @@ class UncertaintyMixin:
                 out[index, where] = torch.softmax(scores, dim=1).cpu().numpy()
         return out
 
-    def acquisition(self, X, kind="bald"):
+    def acquisition(self, X: ArrayLike, kind: str = "bald") -> np.ndarray:
         """How much a label of each row is worth: larger means label sooner.
 
         Parameters
@@ -118,8 +124,8 @@ class UncertaintyMixin:
             are ambiguous whatever the weights. Where predictions have no spread
             (``posterior="map"``, or a posterior temperature of 0) it is the leading term
             :math:`\\tfrac12 \\sum_c v_c p_c (1 - p_c)` of a small spread v, which ranks rows
-            alike. "entropy" is that of the prediction, "margin" one minus
-            the gap between the two largest probabilities.
+            alike; of a network without dropout it is zero. "entropy" is that of the prediction,
+            "margin" one minus the gap between the two largest probabilities.
 
         Returns
         -------
