@@ -26,7 +26,8 @@ ALLOWED = {
     "prompts": FOUNDATION | {"_core", "backbones"},
     "adapters": FOUNDATION | {"_core", "prompts"},
     "decisions": FOUNDATION | {"adapters", "prompts"},
-    "persistence": FOUNDATION | {"backbones", "features", "prompts", "adapters", "decisions"},
+    "persistence": FOUNDATION
+    | {"_core", "backbones", "features", "prompts", "adapters", "decisions"},
     # The command line is a shell around public functions of everything below.
     "cli": FOUNDATION | {"features", "store", "benchmark"},
     "benchmark": FOUNDATION

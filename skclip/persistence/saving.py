@@ -4,16 +4,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from sklearn import __version__ as sklearn_version
 from sklearn.base import BaseEstimator
 
 from skclip.exceptions import PersistenceError
-from skclip.persistence.allowed import Allowed
-from skclip.persistence.container import read, write
-from skclip.persistence.decoding import Decoder
-from skclip.persistence.encoding import Encoder
+from skclip.persistence.codec import Codec, known_kinds
+from skclip.persistence.file_format import read, write
 from skclip.prompts import Prototypes
 
 __all__ = ["load", "save"]
@@ -36,11 +32,11 @@ def save(
         also LogisticRegression, PCA, SimpleImputer, VarianceThreshold, the scalers and
         FrozenEstimator.
     path : str or Path
-        The file; ".safetensors" is a sensible ending. A file of this name is replaced, in one
-        step.
+        The file, replaced in one step; ".safetensors" is a sensible ending.
     classes : iterable of type, default=()
-        Estimator classes of your own that may occur, whose attributes are arrays, numbers,
-        strings, lists, dictionaries and estimators. :func:`load` must be told the same.
+        Classes of your own that may occur: estimators whose attributes are arrays, numbers,
+        strings, lists, dictionaries and estimators, and fitted models. :func:`load` must be
+        told the same.
 
     Returns
     -------
@@ -56,8 +52,7 @@ def save(
     Warns
     -----
     UserWarning
-        If a CLIP model that is referred to cannot be loaded, so that its weights have no
-        fingerprint.
+        If a CLIP model cannot be loaded, so that its weights have no fingerprint.
 
     See Also
     --------
@@ -83,16 +78,15 @@ def save(
             "Use numpy.save for arrays."
         )
     path = Path(path).expanduser()
-    encoder = Encoder(Allowed(classes))
-    document = {
-        "versions": {
-            "skclip": _own_version(),
-            "scikit-learn": sklearn_version,
-            "numpy": np.__version__,
-        },
-        "object": encoder.encode(obj, type(obj).__name__),
-    }
-    write(path, document, encoder.arrays)
+    codec = Codec(known_kinds(classes), {})
+    try:
+        tree = codec.encode(obj, type(obj).__name__)
+    except RecursionError as exc:
+        raise PersistenceError(
+            f"An object must not contain itself, nor nest without end; got {type(obj).__name__} "
+            "that does. Remove the attribute that refers back."
+        ) from exc
+    write(path, {"written_by": _own_version(), "object": tree}, codec.arrays)
     return path
 
 
@@ -120,7 +114,7 @@ def load(
         Where the loaded estimators work. None keeps their `device` where this machine has it,
         and takes "auto" with a warning where it has not: what was fitted on a GPU loads on a CPU.
     classes : iterable of type, default=()
-        Estimator classes of your own that may occur.
+        Classes of your own that may occur.
 
     Returns
     -------
@@ -152,15 +146,10 @@ def load(
     """
     path = Path(path).expanduser()
     document, arrays = read(path)
+    is_current = document["written_by"] == _own_version()
+    codec = Codec(known_kinds(classes, device=device, is_current=is_current), arrays)
     try:
-        decoder = Decoder(
-            Allowed(classes),
-            arrays,
-            device=device,
-            versions=document["versions"],
-            current=_own_version(),
-        )
-        obj = decoder.decode_all(document["object"])
+        obj = codec.decode(document["object"])
     except PersistenceError:
         raise
     except Exception as exc:  # the document says what is called, so that anything may be raised
@@ -168,6 +157,12 @@ def load(
             f"The file must be one that skclip.save wrote; the content of {str(path)!r} makes no "
             f"object ({type(exc).__name__}: {exc}). Save it again."
         ) from exc
+    unused = sorted(set(arrays) - codec.used)
+    if unused:
+        raise PersistenceError(
+            f"Every array must belong to the object; {str(path)!r} holds {len(unused)} that do "
+            f"not: {', '.join(unused[:5])}. It was not written by skclip.save."
+        )
     if not isinstance(obj, expected or (BaseEstimator, Prototypes)):
         names = expected if isinstance(expected, tuple) else (expected,)
         wanted = " or ".join(cls.__name__ for cls in names if cls) or "an estimator or Prototypes"
