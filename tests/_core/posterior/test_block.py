@@ -180,7 +180,10 @@ def test_more_axes_change_no_variance():
 def test_a_frame_that_is_full_has_no_more_axes():
     problem = make_problem(n=30, d=8)
     frame = Frame.of(problem, Span.of(problem))
-    assert frame.extended(torch.randn(5, 8, dtype=torch.float64)).basis.shape == (8, 8)
+    rows = torch.randn(5, 8, dtype=torch.float64)
+    wider = frame.extended(rows)
+    torch.testing.assert_close(wider.basis.T @ wider.basis, torch.eye(8, dtype=torch.float64))
+    assert float(wider.coordinates(rows)[1].abs().max()) < 1e-10  # nothing is left of them
 
 
 def test_weights_and_coordinates_give_the_same_logits():

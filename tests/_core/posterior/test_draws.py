@@ -24,7 +24,12 @@ def test_the_draws_depend_on_the_seed_alone():
 
 
 def test_more_classes_than_sobol_has_dimensions():
-    assert standard_normal(2, 21_202, seed=0).shape == (2, 21_202)
+    z = standard_normal(2, 21_202, seed=0)
+    assert z.shape == (2, 21_202)
+    torch.testing.assert_close(z[0], -z[1])  # a pair
+    # A mean of 21202 squares, each of variance 2: within four standard errors.
+    assert float(z[0].square().mean()) == pytest.approx(1, abs=4 * math.sqrt(2 / 21_202))
+    assert len(z[0].unique()) == 21_202
 
 
 @pytest.mark.parametrize("variance", [0.1, 1.0, 10.0])
