@@ -126,6 +126,15 @@ def test_a_frozen_estimator_is_calibrated_on_all_rows_and_any_other_on_its_share
     assert (given.n_calibration_, given.estimator_.fitted_rows_) == (0, 40)
 
 
+def test_a_given_threshold_forgets_an_earlier_calibration():
+    X, y = np.linspace(0, 1, 40)[:, None], np.tile([0, 1], 20)
+    selective = SelectiveClassifier(told(), coverage=0.5).fit(X, y)
+    assert selective.calibration_score_.coverage >= 0.5
+    selective.set_params(coverage=None, threshold=0.5).fit(X, y)
+    assert not hasattr(selective, "calibration_score_")
+    assert not hasattr(selective, "calibration_confidence_")
+
+
 def test_the_calibration_rows_are_not_fitted_on():
     """Labels at random: a one-nearest-neighbour memory would be certain and right on its rows."""
     rng = np.random.default_rng(0)
@@ -280,7 +289,12 @@ def test_a_pipeline_may_be_inside_or_outside(task):
     )
     for model in (inside, outside):
         predicted = model.fit(task.X, task.y).predict(task.X_test)
-        assert 0 < np.mean(predicted == -1) < 1
+        proba = model.predict_proba(task.X_test)
+        threshold = (model if model is inside else model[-1]).threshold_
+        most_probable = model.classes_[proba.argmax(axis=1)]
+        expected = np.where(proba.max(axis=1) >= threshold, most_probable, -1)
+        np.testing.assert_array_equal(predicted, expected)
+        assert set(predicted) == {-1, 0, 1, 2, 3}
 
 
 def test_grid_search_reaches_the_estimator(task):

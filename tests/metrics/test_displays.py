@@ -279,6 +279,20 @@ def test_the_histogram_stays_within_the_place_of_the_axes(fitted, layout):
     assert (lower.x0, lower.x1) == pytest.approx((upper.x0, upper.x1))
 
 
+def test_two_diagrams_of_a_figure_have_a_histogram_each(fitted):
+    """The label below belongs to the lower axes, which share the scale of their diagram."""
+    _, pair = plt.subplots(1, 2)
+    displays = [ReliabilityDisplay.from_estimator(*fitted, ax=ax) for ax in pair]
+    below = [display.histogram_ax_ for display in displays]
+    assert len({*pair, *below}) == 4
+    for ax, lower in zip(pair, below, strict=True):
+        assert ax.get_shared_x_axes().joined(ax, lower)
+        assert (ax.get_xlabel(), lower.get_xlabel()) == (
+            "",
+            "Confidence (largest class probability)",
+        )
+
+
 def test_axes_outside_a_grid_are_split_too(fitted):
     figure = plt.figure()
     ax = figure.add_axes([0.1, 0.1, 0.8, 0.8])

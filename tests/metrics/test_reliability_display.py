@@ -105,8 +105,11 @@ def test_a_bad_level_is_refused(level):
 
 def test_columns_of_the_histogram_have_their_counts():
     display = ReliabilityDisplay.from_predictions(Y, P)
-    counts = [text.get_text() for text in display.histogram_ax_.texts]
-    assert counts == ["1", "2", "2", "1"]  # from .5, .6, .8 and .9 on
+    texts = display.histogram_ax_.texts
+    assert [text.get_text() for text in texts] == ["1", "2", "2", "1"]
+    # Over the middle of their columns, from .5, .6, .8 and .9 on.
+    at = [(0.55, 1 / 6), (0.65, 2 / 6), (0.85, 2 / 6), (0.95, 1 / 6)]
+    np.testing.assert_allclose([text.xy for text in texts], at)
     again = ReliabilityDisplay.from_predictions(Y, P, ax=display.ax_)
     assert not again.histogram_ax_.texts  # they would cover each other
 
@@ -117,7 +120,11 @@ def test_counts_are_short():
     display = ReliabilityDisplay.from_predictions(
         np.zeros(len(confidence)), np.column_stack([confidence, 1 - confidence]), labels=[0, 1]
     )
-    assert [text.get_text() for text in display.histogram_ax_.texts] == ["2.3k", "12k"]
+    low, high = display.histogram_ax_.texts
+    assert [low.get_text(), high.get_text()] == ["2.3k", "12k"]
+    # Over a low column, and inside of one that reaches to the top.
+    assert [low.get_va(), high.get_va()] == ["bottom", "top"]
+    assert low.xyann[1] > 0 > high.xyann[1]
 
 
 @pytest.mark.parametrize(

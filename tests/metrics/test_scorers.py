@@ -162,6 +162,7 @@ def test_every_classifier_is_searched_with_every_scorer_at_two_shots(cls, cv, da
 
 
 @every_name
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
 def test_each_scorer_alone_drives_a_search(name, data):
     """Scores are means over the folds of the metric of the fold, and the best is the largest."""
     X, y, scales = data["X"], data["y"], [1.0, 100.0]

@@ -116,8 +116,14 @@ def test_every_classifier_comes_back_to_the_last_bit(name, task, path):
 
 @pytest.mark.parametrize(
     "name",
-    ["BayesAdapterClassifier", "GaussianDAClassifier", "LaplaceProbeClassifier"]
-    + ["LinearProbeClassifier", "ProKeRClassifier", "TipAdapterClassifier"],
+    [
+        "BayesAdapterClassifier",
+        "GaussianDAClassifier",
+        "LaplaceProbeClassifier",
+        "LinearProbeClassifier",
+        "ProKeRClassifier",
+        "TipAdapterClassifier",
+    ],
 )
 def test_classifiers_without_text_come_back(name, task, path):
     """Their scale is computed from the rows, and must still be a plain number."""
