@@ -74,7 +74,7 @@ def time_cache(name, model, paths, folder, device):
     """Seconds of the first and of the second transform of the same files."""
     featurizer = CLIPFeaturizer(**model, device=device, cache_dir=folder / "cache")
     CLIPFeaturizer(**model, device=device).transform(paths[:8])  # loads the model
-    get_backbone(featurizer._config()).fingerprint  # noqa: B018  # once per process, as loading is
+    get_backbone(featurizer.backbone_config()).fingerprint  # noqa: B018  # once per process, as loading is
     first, expected = time_call(lambda: featurizer.transform(paths))
     second = []
     for _ in range(3):
@@ -94,7 +94,7 @@ def time_cache(name, model, paths, folder, device):
 def time_overhead(model, paths, batch_size, n_jobs, repeat, device):
     """Images per second of a bare loop over preprocessed batches, and of transform."""
     featurizer = CLIPFeaturizer(**model, device=device, batch_size=batch_size, n_jobs=n_jobs)
-    backbone = get_backbone(featurizer._config())
+    backbone = get_backbone(featurizer.backbone_config())
     images = [backbone.preprocess(Image.open(path).convert("RGB")) for path in paths]
     batches = [
         torch.stack(images[i : i + batch_size]).to(backbone.device)

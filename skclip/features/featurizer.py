@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags
 
 from skclip.backbones import (
     PRECISIONS,
@@ -100,6 +101,9 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Reading this or `logit_bias_` loads the model.
     logit_bias_ : float or None
         What SigLIP models add to the scaled similarity; None for other models.
+    weights_fingerprint_ : str
+        Only after :func:`skclip.load`: SHA-256 of the weights that it was saved with. Weights that
+        are found in their place are refused.
 
     See Also
     --------
@@ -161,7 +165,7 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     True
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[str, list[Any]] = {
         "model": [str, None],
         "pretrained": [str, os.PathLike, None],
         "device": [str, torch.device],
@@ -246,9 +250,13 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             If the model cannot be loaded as named.
         """
         self._validate_params()
-        cached = self.cache_dir is not None
-        images, stamps = check_images(X, allow_missing=self.on_error == "nan", stamped=cached)
+        images, stamps = check_images(
+            X, allow_missing=self.on_error == "nan", stamped=self.cache_dir is not None
+        )
         backbone = self._backbone()
+        cache = None
+        if self.cache_dir is not None:
+            cache = ImageCache(self.cache_dir, self.cache_limit, backbone, stamps)
         encoding = encode_images(
             images,
             backbone,
@@ -257,9 +265,7 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             on_error=self.on_error,
             verbose=self.verbose,
             max_pixels=self.max_pixels,
-            cache=(
-                ImageCache(self.cache_dir, self.cache_limit, backbone, stamps) if cached else None
-            ),
+            cache=cache,
         )
         encoding.warn_of_failures(images, stacklevel=2)
         return scale_to_unit_norm(encoding.features) if self.normalize else encoding.features
@@ -368,10 +374,27 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             normalize = self.normalize
         return scale_to_unit_norm(embeddings) if normalize else embeddings
 
+    def backbone_config(self) -> BackboneConfig:
+        """What names the model, its weights, and where and how it runs.
+
+        Returns
+        -------
+        BackboneConfig
+            ``skclip.backbones.get_backbone`` of it is the loaded model.
+        """
+        return BackboneConfig(
+            self.model,
+            self.pretrained,
+            device=self.device,
+            precision=self.precision,
+            allow_random_weights=self.allow_random_weights,
+            fingerprint=getattr(self, "weights_fingerprint_", None),
+        )
+
     @property
     def embedding_dim_(self) -> int:
         """The number of features; from the model's configuration, without its weights."""
-        return get_embedding_dim(self._config())
+        return get_embedding_dim(self.backbone_config())
 
     @property
     def logit_scale_(self) -> float:
@@ -387,18 +410,8 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _n_features_out(self) -> int:
         return self.embedding_dim_
 
-    def _config(self) -> BackboneConfig:
-        return BackboneConfig(
-            self.model,
-            self.pretrained,
-            device=self.device,
-            precision=self.precision,
-            allow_random_weights=self.allow_random_weights,
-            fingerprint=vars(self).get("_weights_fingerprint"),  # after skclip.load
-        )
-
     def _backbone(self) -> Backbone:
-        return get_backbone(self._config())
+        return get_backbone(self.backbone_config())
 
     def __dir__(self) -> list[str]:
         # scikit-learn's dir() and HTML display read every attribute they name: completing a
@@ -409,7 +422,7 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         tags.no_validation = True

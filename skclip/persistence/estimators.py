@@ -54,7 +54,7 @@ ESTIMATORS = (
     VarianceThreshold,
 )
 _REQUESTS = "_metadata_request"
-_WEIGHTS = "_weights_fingerprint"
+_WEIGHTS = "weights_fingerprint_"
 
 
 def state_of(estimator: BaseEstimator) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _move(state: dict[str, Any], device: str | torch.device | None, name: str) -
 
 def _fingerprint(estimator: CLIPFeaturizer | ClassPrompts) -> str | None:
     """SHA-256 of the weights that the estimator refers to; loads the model."""
-    config = estimator._config()
+    config = estimator.backbone_config()
     if config is None or (config.model is None and config.pretrained is None):
         return None
     try:

@@ -1,14 +1,20 @@
 """Prototypes from class names, by a CLIP text encoder."""
 
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from skclip.backbones import BackboneConfig, encode_texts_once, get_backbone
 from skclip.prompts.labelled_prototypes import Prototypes
-from skclip.prompts.templates import fill, resolve
+from skclip.prompts.templates import Template, fill, resolve
 from skclip.utils.messages import listing
+from skclip.utils.rows import unit_rows
 
 __all__ = ["ClassPrompts"]
 
@@ -58,6 +64,12 @@ class ClassPrompts(BaseEstimator):
         :class:`skclip.CLIPFeaturizer` will do. They are found by the tokens of the prompt and the
         weights. A text encoder given as `model` has a cache of its own.
 
+    Attributes
+    ----------
+    weights_fingerprint_ : str
+        Only after :func:`skclip.load`: SHA-256 of the weights that it was saved with. Weights that
+        are found in their place are refused.
+
     See Also
     --------
     Prototypes : Labelled vectors that were computed elsewhere.
@@ -78,17 +90,17 @@ class ClassPrompts(BaseEstimator):
 
     def __init__(
         self,
-        model=None,
-        pretrained=None,
+        model: Any = None,
+        pretrained: str | Path | None = None,
         *,
-        templates="simple",
-        class_names=None,
-        replace_underscores=True,
-        normalize=True,
-        device="auto",
-        precision="fp32",
-        cache_dir=None,
-    ):
+        templates: Template | Iterable[Template] = "simple",
+        class_names: Mapping[Any, str | list[str]] | None = None,
+        replace_underscores: bool = True,
+        normalize: bool = True,
+        device: str | torch.device = "auto",
+        precision: str = "fp32",
+        cache_dir: str | Path | None = None,
+    ) -> None:
         self.model = model
         self.pretrained = pretrained
         self.templates = templates
@@ -99,7 +111,7 @@ class ClassPrompts(BaseEstimator):
         self.precision = precision
         self.cache_dir = cache_dir
 
-    def prompts(self, labels):
+    def prompts(self, labels: ArrayLike) -> list[list[str]]:
         """Prompts of every class.
 
         Parameters
@@ -122,7 +134,7 @@ class ClassPrompts(BaseEstimator):
             for names in self._names(labels)
         ]
 
-    def encode(self, labels):
+    def encode(self, labels: ArrayLike) -> Prototypes:
         """Prototypes of the given labels.
 
         Parameters
@@ -139,10 +151,10 @@ class ClassPrompts(BaseEstimator):
         ends = np.cumsum(counts)
         vectors = np.stack([rows.mean(axis=0) for rows in np.split(embeddings, ends[:-1])])
         if self.normalize:
-            vectors = _unit_rows(vectors)
+            vectors = unit_rows(vectors, "the prototypes")
         return Prototypes(vectors, labels, logit_scale=logit_scale)
 
-    def encode_prompts(self, labels):
+    def encode_prompts(self, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Embedding of every prompt, of which a prototype is the mean over those of its class.
 
         Parameters
@@ -160,15 +172,33 @@ class ClassPrompts(BaseEstimator):
         embeddings, counts, _ = self._encode_each(labels)
         return embeddings, np.repeat(np.asarray(labels), counts)
 
-    def _encode_each(self, labels):
+    def backbone_config(self) -> BackboneConfig | None:
+        """What names the model, its weights, and where and how it runs.
+
+        Returns
+        -------
+        BackboneConfig or None
+            None where `model` is a text encoder.
+        """
+        if hasattr(self.model, "encode_text"):
+            return None
+        return BackboneConfig(
+            self.model,
+            self.pretrained,
+            device=self.device,
+            precision=self.precision,
+            fingerprint=getattr(self, "weights_fingerprint_", None),
+        )
+
+    def _encode_each(self, labels: ArrayLike) -> tuple[np.ndarray, list[int], float | None]:
         """Embeddings of all prompts, their number per label, and the logit scale."""
         prompts = self.prompts(labels)
         embeddings, logit_scale = self._encode_texts([text for row in prompts for text in row])
         if self.normalize:
-            embeddings = _unit_rows(embeddings)
+            embeddings = unit_rows(embeddings, "the prompt embeddings")
         return embeddings, [len(row) for row in prompts], logit_scale
 
-    def _names(self, labels):
+    def _names(self, labels: ArrayLike) -> list[list[str]]:
         given = self.class_names or {}
         if not hasattr(given, "get"):
             raise ValueError(
@@ -176,7 +206,7 @@ class ClassPrompts(BaseEstimator):
                 f"{type(given).__name__}."
             )
         names, missing = [], []
-        for label in (item.item() if hasattr(item, "item") else item for item in labels):
+        for label in np.asarray(labels).tolist():
             name = given.get(label, label)
             several = list(name) if isinstance(name, (list, tuple)) else [name]
             if not several or not all(isinstance(one, str) for one in several):
@@ -190,37 +220,23 @@ class ClassPrompts(BaseEstimator):
             )
         return names
 
-    def _spell(self, name):
+    def _spell(self, name: str) -> str:
         return name.replace("_", " ") if self.replace_underscores else name
 
-    def _encode_texts(self, texts):
+    def _encode_texts(self, texts: list[str]) -> tuple[np.ndarray, float]:
         """Raw embeddings (n, d) and the logit scale."""
-        if hasattr(self.model, "encode_text"):
+        config = self.backbone_config()
+        if config is None:
             return self.model.encode_text(texts, normalize=False), self.model.logit_scale_
-        config = self._config()
         embeddings = _encode_once(config, tuple(texts), self.cache_dir)
         return embeddings, get_backbone(config).logit_scale
 
-    def _config(self):
-        """The model by its names; None where `model` is a text encoder."""
-        if hasattr(self.model, "encode_text"):
-            return None
-        return BackboneConfig(
-            model=self.model,
-            pretrained=self.pretrained,
-            device=self.device,
-            precision=self.precision,
-            fingerprint=vars(self).get("_weights_fingerprint"),  # after skclip.load
-        )
-
 
 @lru_cache(maxsize=16)
-def _encode_once(config, texts, cache_dir):
+def _encode_once(
+    config: BackboneConfig, texts: tuple[str, ...], cache_dir: str | Path | None
+) -> np.ndarray:
     """Embeddings of the same prompts are asked for by every fold of a search."""
     embeddings = encode_texts_once(get_backbone(config), texts, cache_dir)
     embeddings.flags.writeable = False
     return embeddings
-
-
-def _unit_rows(rows):
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -225,11 +225,11 @@ def test_clones_and_copies_share_one_backbone(featurizer, pixels):
     config = BackboneConfig(featurizer.model, device="cpu")
     backbone = get_backbone(config)
     for copy in (clone(featurizer), pickle.loads(pickle.dumps(featurizer))):
-        assert copy._backbone() is backbone
+        assert get_backbone(copy.backbone_config()) is backbone
 
 
 def test_the_model_is_used_in_evaluation_mode_without_gradients(featurizer):
-    model = featurizer._backbone().model
+    model = get_backbone(featurizer.backbone_config()).model
     assert not any(module.training for module in model.modules())
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
@@ -452,7 +452,7 @@ def test_images_are_decoded_as_they_are_needed(featurizer, n_jobs):
             return np.full((8, 8), i, dtype=np.uint8)  # equal images would be encoded once
 
     images = Lazy()
-    backbone = featurizer._backbone()
+    backbone = get_backbone(featurizer.backbone_config())
 
     class Counting:
         embedding_dim, image_size, most = backbone.embedding_dim, backbone.image_size, None
@@ -474,7 +474,7 @@ def test_images_are_decoded_as_they_are_needed(featurizer, n_jobs):
 def test_a_batch_size_that_does_not_fit_is_halved_once(featurizer, pixels, monkeypatch, caplog):
     """A GPU that holds two images: after the first batch no other fails."""
     expected = featurizer.transform(pixels)
-    backbone = featurizer._backbone()
+    backbone = get_backbone(featurizer.backbone_config())
     encode = backbone.model.encode_image
 
     def small_gpu(images, normalize):
