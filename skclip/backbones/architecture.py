@@ -34,13 +34,13 @@ def disagreements(a: dict[str, Any], b: dict[str, Any]) -> dict[str, tuple[Any, 
     }
 
 
-def _flatten(config: dict[str, Any]) -> dict[str, Any]:
+def _flatten(model_config: dict[str, Any]) -> dict[str, Any]:
     open_clip = import_open_clip()
     towers = {
-        "vision_cfg": {**asdict(open_clip.CLIPVisionCfg()), **config["vision_cfg"]},
-        "text_cfg": {**asdict(open_clip.CLIPTextCfg()), **config["text_cfg"]},
+        "vision_cfg": {**asdict(open_clip.CLIPVisionCfg()), **model_config["vision_cfg"]},
+        "text_cfg": {**asdict(open_clip.CLIPTextCfg()), **model_config["text_cfg"]},
     }
-    flat = {"embed_dim": config["embed_dim"]}
+    flat = {"embed_dim": model_config["embed_dim"]}
     for tower, fields in towers.items():
         for field, value in fields.items():
             if field not in _NOT_ARCHITECTURE:

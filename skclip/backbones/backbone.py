@@ -60,7 +60,7 @@ class Backbone:
         device: torch.device,
         precision: str,
     ) -> None:
-        self.model = model
+        self.model: Any = model  # its attributes are those of open_clip's classes
         self.preprocess = preprocess
         self.model_name = model_name
         self.model_config = model_config
@@ -254,7 +254,7 @@ class Backbone:
             torch.cuda.empty_cache()
         return np.concatenate([self._run(encode, part) for part in (batch[:half], batch[half:])])
 
-    def _autocast(self) -> contextlib.AbstractContextManager:
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if not self.precision.startswith("amp"):
             return contextlib.nullcontext()
         dtype = torch.bfloat16 if self.precision == "amp_bf16" else None

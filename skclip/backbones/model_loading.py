@@ -130,7 +130,7 @@ def _files_of(source: Source) -> _Files:
         preprocessing = {key: value for key, value in tagged.items() if key != "size"}
     elif source.kind == "hub":
         name = _fetched(source, _folder_of_hub, name.removeprefix(HUB))
-    elif source.kind == "file":
+    elif source.kind == "file" and weights:
         check_activation(name, Path(weights))
         preprocessing = preprocessing_of_file(name, Path(weights))
     model_config = _model_config(name)
@@ -207,9 +207,7 @@ def _cache_folder() -> str:
     return str(HF_HUB_CACHE)
 
 
-def _create(
-    files: _Files, device: torch.device, precision: str, *, random: bool
-) -> torch.nn.Module:
+def _create(files: _Files, device: torch.device, precision: str, *, random: bool) -> Any:
     with torch.random.fork_rng(devices=[]):
         # Models are made on the CPU; torch.manual_seed would also change the GPUs' state.
         torch.default_generator.manual_seed(_RANDOM_WEIGHTS_SEED)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeGuard
 
 from skclip.backbones.backbone_config import BackboneConfig
 from skclip.backbones.open_clip_import import import_open_clip
@@ -63,7 +63,7 @@ class Source:
 
     def stamp(self) -> Stamp:
         """Name, time and size of the local files: another value means other weights."""
-        if self.kind == "file":
+        if self.kind == "file" and self.weights:
             files = [Path(self.weights)]
         elif self.folder is not None:
             files = [self.folder / CONFIG_FILE, *_weights_in(self.folder)]
@@ -106,7 +106,7 @@ def resolve_source(config: BackboneConfig) -> Source:
     return _from_architecture(_architecture(model), pretrained, config.allow_random_weights)
 
 
-def _has_schema(value: str | Path | None) -> bool:
+def _has_schema(value: str | Path | None) -> TypeGuard[str]:
     return isinstance(value, str) and value.startswith((HUB, LOCAL))
 
 
@@ -191,7 +191,7 @@ def _from_architecture(name: str, pretrained: str | Path | None, allow_random: b
     raise BackboneError(_unknown_tag(name, pretrained))
 
 
-def _with_activation_of_tag(name: str, tagged: dict) -> str:
+def _with_activation_of_tag(name: str, tagged: dict[str, Any]) -> str:
     """The architecture with the activation that the tag was trained with.
 
     OpenAI, MetaCLIP and DFN weights need QuickGELU. open_clip 3 builds "ViT-B-32" with the

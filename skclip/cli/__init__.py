@@ -17,6 +17,7 @@ import pkgutil
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import TextIO
 
 from skclip.exceptions import SkclipError
 
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)
             warnings.showwarning = _show_warning
-            return arguments.run(arguments)
+            return int(arguments.run(arguments))
     except (SkclipError, OSError, ValueError, ImportError) as error:
         print(f"skclip: error: {error}", file=sys.stderr)
         return 1
@@ -85,6 +86,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _show_warning(message, category, filename, lineno, file=None, line=None):
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """A warning as a user of the command reads it, without lines of source."""
     print(f"skclip: warning: {message}", file=sys.stderr)

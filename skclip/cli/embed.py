@@ -26,6 +26,12 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skclip.utils.files import write_text
+
+if TYPE_CHECKING:
+    from skclip.features import EmbedReport
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -158,16 +164,14 @@ def _lines(content: bytes) -> list[str]:
     return [line for line in lines if line]
 
 
-def _write_paths(report, paths: list[str], *, skipped: bool) -> None:
+def _write_paths(report: "EmbedReport", paths: list[str], *, skipped: bool) -> None:
     """The path of every row, in one step."""
     without = {failed.position for failed in report.failures} if skipped else set()
     rows = [path for i, path in enumerate(paths) if i not in without]
-    partial = report.out / ".paths.txt.partial"
-    partial.write_bytes(os.fsencode("".join(f"{path}\n" for path in rows)))
-    partial.replace(report.out / "paths.txt")
+    write_text(report.out / "paths.txt", "".join(f"{path}\n" for path in rows))
 
 
-def _summarise(report) -> None:
+def _summarise(report: "EmbedReport") -> None:
     lines = [f"{report.n_files} files, {report.n_encoded} embedded now in {report.seconds:.1f} s"]
     if report.n_encoded and report.seconds:
         lines[0] += f" ({report.n_encoded / report.seconds:.0f} images/s)"

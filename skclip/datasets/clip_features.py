@@ -14,6 +14,8 @@ prototype of class k is t_k = b h + beta q_k with h the direction that all texts
 from numbers import Integral, Real
 
 import numpy as np
+from numpy.random import RandomState
+from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
 __all__ = ["make_clip_features"]
@@ -29,18 +31,18 @@ CONCENTRATION = 32.0
 
 
 def make_clip_features(
-    n_samples_per_class=16,
-    n_classes=10,
+    n_samples_per_class: int = 16,
+    n_classes: int = 10,
     *,
-    n_features=512,
-    n_informative=32,
-    n_test_per_class=50,
-    prior_quality=0.8,
-    class_sep=1.0,
-    imbalance=1.0,
-    logit_scale=100.0,
-    random_state=None,
-):
+    n_features: int = 512,
+    n_informative: int = 32,
+    n_test_per_class: int = 50,
+    prior_quality: float = 0.8,
+    class_sep: float = 1.0,
+    imbalance: float = 1.0,
+    logit_scale: float = 100.0,
+    random_state: int | RandomState | None = None,
+) -> Bunch:
     r"""Unit image features, text prototypes and the true class probabilities.
 
     In the informative dimensions, images of class :math:`k` follow the von Mises-Fisher
@@ -151,7 +153,7 @@ def make_clip_features(
     text_cone = CONE_COSINE * basis[0] + np.sqrt(1 - CONE_COSINE**2) * basis[1]
     prototypes = np.sqrt(1 - sharpness**2) * text_cone + sharpness * said @ basis[2:]
 
-    def draw(y):
+    def draw(y: np.ndarray) -> np.ndarray:
         """Image features of the classes y."""
         informative = _von_mises_fisher(class_directions[y], concentration, rng)
         nuisance = rng.standard_normal((len(y), n_features))
@@ -177,7 +179,9 @@ def make_clip_features(
     )
 
 
-def _check_geometry(n_features, n_informative, sharpness, class_sep, logit_scale):
+def _check_geometry(
+    n_features: int, n_informative: int, sharpness: float, class_sep: float, logit_scale: float
+) -> None:
     if n_features < n_informative + 3:
         raise ValueError(
             "n_features must be at least n_informative + 3, for what images share, what texts "
@@ -193,19 +197,19 @@ def _check_geometry(n_features, n_informative, sharpness, class_sep, logit_scale
         )
 
 
-def _long_tailed_sizes(largest, n_classes, imbalance):
+def _long_tailed_sizes(largest: int, n_classes: int, imbalance: float) -> np.ndarray:
     """Class sizes that decay geometrically from `largest` to `largest / imbalance`."""
     decay = imbalance ** (-np.arange(n_classes) / (n_classes - 1))
     return np.maximum(1, np.rint(largest * decay)).astype(int)
 
 
-def _uniform_directions(n, dim, rng):
+def _uniform_directions(n: int, dim: int, rng: RandomState) -> np.ndarray:
     """Unit vectors of shape (n, dim), uniform on the sphere."""
     directions = rng.standard_normal((n, dim))
     return directions / np.linalg.norm(directions, axis=1, keepdims=True)
 
 
-def _directions_at_cosine(means, cosine, rng):
+def _directions_at_cosine(means: np.ndarray, cosine: ArrayLike, rng: RandomState) -> np.ndarray:
     """Unit vectors at the given cosine (scalar or one per row) with the unit rows of `means`."""
     cosine = np.broadcast_to(cosine, len(means))[:, np.newaxis]
     tangent = rng.standard_normal(means.shape)
@@ -214,7 +218,7 @@ def _directions_at_cosine(means, cosine, rng):
     return cosine * means + np.sqrt(1 - cosine**2) * tangent
 
 
-def _von_mises_fisher(means, concentration, rng):
+def _von_mises_fisher(means: np.ndarray, concentration: float, rng: RandomState) -> np.ndarray:
     """One draw around each unit row of `means`, shape (n, dim): Wood's rejection sampler.
 
     The cosine w of a draw with its mean has density proportional to
@@ -236,6 +240,6 @@ def _von_mises_fisher(means, concentration, rng):
     return _directions_at_cosine(means, cosines, rng)
 
 
-def _softmax(logits):
+def _softmax(logits: np.ndarray) -> np.ndarray:
     unnormalised = np.exp(logits - logits.max(axis=1, keepdims=True))
     return unnormalised / unnormalised.sum(axis=1, keepdims=True)

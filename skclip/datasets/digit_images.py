@@ -1,7 +1,9 @@
 """scikit-learn's digits as images that a CLIP model can read, in two fixed halves."""
 
+from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -30,7 +32,7 @@ enlarged by bicubic interpolation. subset={subset!r}, shift={shift!r}: {n} image
 """
 
 
-def split_digits():
+def split_digits() -> tuple[np.ndarray, np.ndarray]:
     """The two halves of scikit-learn's digits: the tiny CLIP saw the first one only.
 
     The images of every class are dealt out in turn, in the order of
@@ -52,7 +54,9 @@ def split_digits():
     return _halves(load_digits().target)
 
 
-def load_digits_images(*, subset="test", shift=None, size=32, as_pil=False):
+def load_digits_images(
+    *, subset: str = "test", shift: str | None = None, size: int = 32, as_pil: bool = False
+) -> Bunch:
     """Real images of handwritten digits, upright or shifted, with their class names.
 
     Parameters
@@ -126,7 +130,14 @@ def load_digits_images(*, subset="test", shift=None, size=32, as_pil=False):
     )
 
 
-def save_digits_images(folder, *, subset="test", shift=None, size=32, n_per_class=None):
+def save_digits_images(
+    folder: str | Path,
+    *,
+    subset: str = "test",
+    shift: str | None = None,
+    size: int = 32,
+    n_per_class: int | None = None,
+) -> tuple[list[Path], np.ndarray]:
     """Write the digits as PNG files, one folder per class, as users keep their images.
 
     Parameters
@@ -169,7 +180,7 @@ def save_digits_images(folder, *, subset="test", shift=None, size=32, n_per_clas
     return paths, data.labels[chosen]
 
 
-def _halves(target):
+def _halves(target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows at even and at odd places among the rows of their class."""
     place = np.empty(len(target), dtype=int)
     for code in np.unique(target):
@@ -178,20 +189,20 @@ def _halves(target):
     return np.flatnonzero(place % 2 == 0), np.flatnonzero(place % 2 == 1)
 
 
-def _enlarged(pixels, size):
+def _enlarged(pixels: np.ndarray, size: int) -> Image.Image:
     """Grey values 0..16 of shape (8, 8) as a grey Pillow image of `size` pixels a side."""
     image = Image.fromarray(np.rint(pixels * (255 / 16)).astype(np.uint8))
     return image.resize((size, size), Image.Resampling.BICUBIC)
 
 
-def _first_per_class(target, n):
+def _first_per_class(target: np.ndarray, n: int | None) -> np.ndarray:
     """Positions, in order, of the first `n` members of each class; all when None."""
     if n is None:
         return np.arange(len(target))
     return np.sort(np.concatenate([np.flatnonzero(target == c)[:n] for c in np.unique(target)]))
 
 
-def _check_choice(value, name, choices):
+def _check_choice(value: Any, name: str, choices: Sequence[Any]) -> None:
     if value not in choices:
         allowed = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name} must be one of {allowed}; got {value!r}.")

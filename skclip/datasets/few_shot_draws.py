@@ -1,8 +1,10 @@
 """Drawing K images per class, as the few-shot literature does."""
 
 import random
+from typing import Any, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 
 __all__ = ["draw_few_shots"]
@@ -10,7 +12,21 @@ __all__ = ["draw_few_shots"]
 _MOST_VALIDATION_SHOTS = 4
 
 
-def draw_few_shots(train_labels, n_shots, seed, *, val_labels=None):
+@overload
+def draw_few_shots(
+    train_labels: ArrayLike, n_shots: int, seed: int, *, val_labels: None = None
+) -> np.ndarray: ...
+
+
+@overload
+def draw_few_shots(
+    train_labels: ArrayLike, n_shots: int, seed: int, *, val_labels: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+def draw_few_shots(
+    train_labels: ArrayLike, n_shots: int, seed: int, *, val_labels: ArrayLike | None = None
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Row indices of `n_shots` images per class, all of a class that has fewer.
 
     Classes come in the order of their first row and rows are drawn by Python's
@@ -49,11 +65,11 @@ def draw_few_shots(train_labels, n_shots, seed, *, val_labels=None):
     return train, _draw(val_labels, min(n_shots, _MOST_VALIDATION_SHOTS), generator)
 
 
-def _draw(labels, n_shots, generator):
-    rows_of = {}
+def _draw(labels: ArrayLike, n_shots: int, generator: random.Random) -> np.ndarray:
+    rows_of: dict[Any, list[int]] = {}
     for row, label in enumerate(np.asarray(labels).tolist()):
         rows_of.setdefault(label, []).append(row)
-    drawn = []
+    drawn: list[int] = []
     for rows in rows_of.values():
         drawn += generator.sample(rows, n_shots) if len(rows) >= n_shots else rows
     return np.array(drawn, dtype=np.intp)

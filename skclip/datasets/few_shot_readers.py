@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from skclip.datasets.few_shot_registry import FEW_SHOT_DATASETS, FewShotSpec
 from skclip.datasets.image_dataset import ImageDataset, ImageList
@@ -11,8 +12,13 @@ from skclip.utils.messages import listing
 
 __all__ = ["load_few_shot_dataset"]
 
+# {label: class name}, {split: images}
+Read = tuple[dict[int, str], dict[str, ImageList]]
 
-def load_few_shot_dataset(name, root, *, underscores=False, check=True):
+
+def load_few_shot_dataset(
+    name: str | FewShotSpec, root: str | Path, *, underscores: bool = False, check: bool = True
+) -> ImageDataset:
     """Read one of the data sets of the few-shot literature from its published layout.
 
     Parameters
@@ -66,7 +72,7 @@ def load_few_shot_dataset(name, root, *, underscores=False, check=True):
     return ImageDataset(spec.name, named, splits, spec.template_set)
 
 
-def _spec_of(name):
+def _spec_of(name: str) -> FewShotSpec:
     try:
         return FEW_SHOT_DATASETS[name]
     except KeyError:
@@ -76,18 +82,18 @@ def _spec_of(name):
         ) from None
 
 
-def _prompt_name(name, underscores):
+def _prompt_name(name: str, underscores: bool) -> str:
     return name if underscores else name.replace("_", " ")
 
 
-def _remedy(spec):
+def _remedy(spec: FewShotSpec) -> str:
     return f"How to get and place its files: {spec.source}"
 
 
 # -- layouts: (spec, folder) -> {label: name}, {split: ImageList} ----------------------
 
 
-def _read_split_file(spec, folder):
+def _read_split_file(spec: FewShotSpec, folder: Path) -> Read:
     """``{"train": [[path, label, class name], ...], "val": ..., "test": ...}``."""
     path = folder / spec.split_file
     content = _parse_json(spec, path)
@@ -97,7 +103,8 @@ def _read_split_file(spec, folder):
             f"{path} must be a JSON object of train, val and test lists; got none for "
             f"{listing(sorted(missing))}. {_remedy(spec)}"
         )
-    names, splits = {}, {}
+    names: dict[int, str] = {}
+    splits = {}
     for split in ("train", "val", "test"):
         rows = [_split_row(spec, path, split, row) for row in content[split]]
         for _, label, name in rows:
@@ -110,7 +117,7 @@ def _read_split_file(spec, folder):
     return names, splits
 
 
-def _parse_json(spec, path):
+def _parse_json(spec: FewShotSpec, path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -125,7 +132,7 @@ def _parse_json(spec, path):
         ) from error
 
 
-def _split_row(spec, path, split, row):
+def _split_row(spec: FewShotSpec, path: Path, split: str, row: Any) -> tuple[str, int, str]:
     try:
         image, label, name = row
         return str(image), int(label), str(name)
@@ -136,7 +143,7 @@ def _split_row(spec, path, split, row):
         ) from error
 
 
-def _read_aircraft(spec, folder):
+def _read_aircraft(spec: FewShotSpec, folder: Path) -> Read:
     """Classes in ``variants.txt``; ``images_variant_<split>.txt`` has "<image> <class>" lines."""
     classes = [line.strip() for line in _lines(spec, folder / "variants.txt")]
     label_of = {name: label for label, name in enumerate(classes)}
@@ -155,27 +162,28 @@ def _read_aircraft(spec, folder):
     return dict(enumerate(classes)), splits
 
 
-def _read_imagenet(spec, folder):
+def _read_imagenet(spec: FewShotSpec, folder: Path) -> Read:
     """``images/train`` and ``images/val`` with a folder per class; val is the test split."""
     names = _imagenet_names(spec, folder)
     parts = {"train": "train", "test": "val"}
-    splits, labels = {}, {}
+    labels: dict[int, str] = {}
+    splits = {}
     for split, part in parts.items():
         labels, splits[split] = _class_folders(spec, folder / spec.images / part, names)
     return labels, splits
 
 
-def _read_imagenet_folders(spec, folder):
+def _read_imagenet_folders(spec: FewShotSpec, folder: Path) -> Read:
     """A folder per class, named as ImageNet's; labels are positions among ImageNet's classes."""
     names = _imagenet_names(spec, folder)
     labels, images = _class_folders(spec, folder / spec.images, names)
     return labels, {"test": images}
 
 
-def _read_imagenet_numbers(spec, folder):
+def _read_imagenet_numbers(spec: FewShotSpec, folder: Path) -> Read:
     """Folders 0 to 999, positions in ``classnames.txt``."""
     names = list(_imagenet_names(spec, folder).values())
-    rows = []
+    rows: list[tuple[Path, int]] = []
     for label in range(len(names)):
         rows += [(path, label) for path in _files(spec, folder / spec.images / str(label))]
     return dict(enumerate(names)), {"test": ImageList.of(rows)}
@@ -190,16 +198,19 @@ _LAYOUTS = {
 }
 
 
-def _imagenet_names(spec, folder):
+def _imagenet_names(spec: FewShotSpec, folder: Path) -> dict[str, str]:
     """Folder name -> class name, in the order of ``classnames.txt``."""
     lines = (line.strip().partition(" ") for line in _lines(spec, folder / "classnames.txt"))
     return {synset: name for synset, _, name in lines}
 
 
-def _class_folders(spec, folder, names):
+def _class_folders(
+    spec: FewShotSpec, folder: Path, names: dict[str, str]
+) -> tuple[dict[int, str], ImageList]:
     """Labels are positions among ImageNet's sorted folder names, also where most are absent."""
     position = {synset: label for label, synset in enumerate(sorted(names))}
-    rows, labels = [], {}
+    labels: dict[int, str] = {}
+    rows: list[tuple[Path, int]] = []
     for child in sorted(path for path in _children(spec, folder) if path.is_dir()):
         if child.name not in position:
             raise DatasetError(
@@ -211,7 +222,7 @@ def _class_folders(spec, folder, names):
     return labels, ImageList.of(rows)
 
 
-def _lines(spec, path):
+def _lines(spec: FewShotSpec, path: Path) -> list[str]:
     try:
         return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except FileNotFoundError as error:
@@ -220,7 +231,7 @@ def _lines(spec, path):
         ) from error
 
 
-def _children(spec, folder):
+def _children(spec: FewShotSpec, folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -229,7 +240,7 @@ def _children(spec, folder):
         ) from error
 
 
-def _files(spec, folder):
+def _files(spec: FewShotSpec, folder: Path) -> list[Path]:
     """Files that are not hidden, sorted."""
     return [p for p in _children(spec, folder) if p.is_file() and not p.name.startswith(".")]
 
@@ -237,7 +248,7 @@ def _files(spec, folder):
 # -- checks -----------------------------------------------------------------------------
 
 
-def _check_split(spec, split, images):
+def _check_split(spec: FewShotSpec, split: str, images: ImageList) -> None:
     expected = spec.counts.get(split)
     if expected is not None and len(images) != expected:
         raise DatasetError(
@@ -258,7 +269,7 @@ def _check_split(spec, split, images):
         )
 
 
-def _check_apart(spec, splits):
+def _check_apart(spec: FewShotSpec, splits: dict[str, ImageList]) -> None:
     names = list(splits)
     for first, second in [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]:
         both = sorted(set(splits[first].paths) & set(splits[second].paths))

@@ -52,7 +52,16 @@ class FewShotSpec:
     source: str = _SPLITS_URL
 
 
-def _split_file_spec(name, folder, images, split, n_classes, counts, template_set, renames=None):
+def _split_file(
+    name: str,
+    folder: str,
+    images: str,
+    split: str,
+    n_classes: int,
+    counts: tuple[int, int, int],
+    renames: Mapping[str, str] | None = None,
+) -> FewShotSpec:
+    """A data set with a split file of CoOp's and templates of its own name."""
     return FewShotSpec(
         name=name,
         folder=folder,
@@ -60,9 +69,24 @@ def _split_file_spec(name, folder, images, split, n_classes, counts, template_se
         layout="split-file",
         n_classes=n_classes,
         counts=MappingProxyType(dict(zip(("train", "val", "test"), counts, strict=True))),
-        template_set=template_set,
+        template_set=name,
         split_file=f"split_zhou_{split}.json",
         renames=MappingProxyType(renames or {}),
+    )
+
+
+def _imagenet_shift(
+    name: str, folder: str, images: str, n_classes: int, n_images: int, source: str
+) -> FewShotSpec:
+    return FewShotSpec(
+        name=name,
+        folder=folder,
+        images=images,
+        layout="imagenet-numbers" if name == "imagenet-v2" else "imagenet-folders",
+        n_classes=n_classes,
+        counts=MappingProxyType({"test": n_images}),
+        template_set="imagenet-select",
+        source=f"https://github.com/{source}",
     )
 
 
@@ -85,98 +109,32 @@ _CALTECH = {
     "Motorbikes": "motorbike",
 }
 
+# fmt: off
 _SPECS = (
-    _split_file_spec(
-        *("caltech101", "caltech-101", "101_ObjectCategories", "Caltech101"),
-        *(100, (4128, 1649, 2465), "caltech101", _CALTECH),
-    ),
-    _split_file_spec(
-        *("oxford-pets", "oxford_pets", "images", "OxfordPets"),
-        *(37, (2944, 736, 3669), "oxford-pets"),
-    ),
-    _split_file_spec(
-        *("stanford-cars", "stanford_cars", "", "StanfordCars"),
-        *(196, (6509, 1635, 8041), "stanford-cars"),
-    ),
-    _split_file_spec(
-        *("flowers102", "oxford_flowers", "jpg", "OxfordFlowers"),
-        *(102, (4093, 1633, 2463), "flowers102"),
-    ),
-    _split_file_spec(
-        *("dtd", "dtd", "images", "DescribableTextures"), *(47, (2820, 1128, 1692), "dtd")
-    ),
-    _split_file_spec(
-        *("eurosat", "eurosat", "2750", "EuroSAT"),
-        *(10, (13500, 5400, 8100), "eurosat", _EUROSAT),
-    ),
-    _split_file_spec(
-        *("ucf101", "ucf101", "UCF-101-midframes", "UCF101"), *(101, (7639, 1898, 3783), "ucf101")
-    ),
-    _split_file_spec(
-        *("food101", "food-101", "images", "Food101"), *(101, (50500, 20200, 30300), "food101")
-    ),
-    _split_file_spec(
-        *("sun397", "sun397", "SUN397", "SUN397"), *(397, (15880, 3970, 19850), "sun397")
-    ),
-    FewShotSpec(
-        name="fgvc-aircraft",
-        folder="fgvc_aircraft",
-        images="images",
-        layout="aircraft",
-        n_classes=100,
-        counts=MappingProxyType({"train": 3334, "val": 3333, "test": 3333}),
-        template_set="fgvc-aircraft",
-    ),
-    FewShotSpec(
-        name="imagenet",
-        folder="imagenet",
-        images="images",
-        layout="imagenet",
-        n_classes=1000,
-        counts=MappingProxyType({"train": 1281167, "test": 50000}),
-        template_set="imagenet-select",
-    ),
-    FewShotSpec(
-        name="imagenet-v2",
-        folder="imagenetv2",
-        images="imagenetv2-matched-frequency-format-val",
-        layout="imagenet-numbers",
-        n_classes=1000,
-        counts=MappingProxyType({"test": 10000}),
-        template_set="imagenet-select",
-        source="https://github.com/modestyachts/ImageNetV2",
-    ),
-    FewShotSpec(
-        name="imagenet-sketch",
-        folder="imagenet-sketch",
-        images="images",
-        layout="imagenet-folders",
-        n_classes=1000,
-        counts=MappingProxyType({"test": 50889}),
-        template_set="imagenet-select",
-        source="https://github.com/HaohanWang/ImageNet-Sketch",
-    ),
-    FewShotSpec(
-        name="imagenet-a",
-        folder="imagenet-adversarial",
-        images="imagenet-a",
-        layout="imagenet-folders",
-        n_classes=200,
-        counts=MappingProxyType({"test": 7500}),
-        template_set="imagenet-select",
-        source="https://github.com/hendrycks/natural-adv-examples",
-    ),
-    FewShotSpec(
-        name="imagenet-r",
-        folder="imagenet-rendition",
-        images="imagenet-r",
-        layout="imagenet-folders",
-        n_classes=200,
-        counts=MappingProxyType({"test": 30000}),
-        template_set="imagenet-select",
-        source="https://github.com/hendrycks/imagenet-r",
-    ),
+    _split_file("caltech101", "caltech-101", "101_ObjectCategories", "Caltech101",
+                100, (4128, 1649, 2465), _CALTECH),
+    _split_file("oxford-pets", "oxford_pets", "images", "OxfordPets", 37, (2944, 736, 3669)),
+    _split_file("stanford-cars", "stanford_cars", "", "StanfordCars", 196, (6509, 1635, 8041)),
+    _split_file("flowers102", "oxford_flowers", "jpg", "OxfordFlowers", 102, (4093, 1633, 2463)),
+    _split_file("dtd", "dtd", "images", "DescribableTextures", 47, (2820, 1128, 1692)),
+    _split_file("eurosat", "eurosat", "2750", "EuroSAT", 10, (13500, 5400, 8100), _EUROSAT),
+    _split_file("ucf101", "ucf101", "UCF-101-midframes", "UCF101", 101, (7639, 1898, 3783)),
+    _split_file("food101", "food-101", "images", "Food101", 101, (50500, 20200, 30300)),
+    _split_file("sun397", "sun397", "SUN397", "SUN397", 397, (15880, 3970, 19850)),
+    FewShotSpec("fgvc-aircraft", "fgvc_aircraft", "images", "aircraft", 100,
+                MappingProxyType({"train": 3334, "val": 3333, "test": 3333}), "fgvc-aircraft"),
+    FewShotSpec("imagenet", "imagenet", "images", "imagenet", 1000,
+                MappingProxyType({"train": 1281167, "test": 50000}), "imagenet-select"),
+    _imagenet_shift("imagenet-v2", "imagenetv2", "imagenetv2-matched-frequency-format-val",
+                    1000, 10000, "modestyachts/ImageNetV2"),
+    _imagenet_shift("imagenet-sketch", "imagenet-sketch", "images",
+                    1000, 50889, "HaohanWang/ImageNet-Sketch"),
+    _imagenet_shift("imagenet-a", "imagenet-adversarial", "imagenet-a",
+                    200, 7500, "hendrycks/natural-adv-examples"),
+    _imagenet_shift("imagenet-r", "imagenet-rendition", "imagenet-r",
+                    200, 30000, "hendrycks/imagenet-r"),
 )
+# fmt: on
 
 # name -> spec, in the order of the literature's tables.
 FEW_SHOT_DATASETS = MappingProxyType({spec.name: spec for spec in _SPECS})

@@ -1,6 +1,8 @@
 """A data set of images on disk: paths and labels by split, and the names of the classes."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -25,8 +27,8 @@ class ImageList:
     labels: np.ndarray
 
     @classmethod
-    def of(cls, rows):
-        """From pairs.
+    def of(cls, rows: Iterable[tuple[str | Path, int]]) -> "ImageList":
+        """From pairs of a path and a label.
 
         Parameters
         ----------
@@ -36,10 +38,11 @@ class ImageList:
         -------
         ImageList
         """
+        rows = list(rows)
         paths = np.array([str(path) for path, _ in rows], dtype=object)
         return cls(paths, np.array([label for _, label in rows], dtype=np.int64))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.paths)
 
 
@@ -63,7 +66,7 @@ class ImageDataset:
     splits: dict[str, ImageList]
     template_set: str = "simple"
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> ImageList:
         if name in ("train", "val", "test") and name in self.splits:
             return self.splits[name]
         raise AttributeError(

@@ -9,6 +9,7 @@ from skclip.utils.messages import listing
 
 __all__ = ["load_image_csv", "load_image_folder"]
 
+_SPLITS: tuple[str, ...] = ("train", "val", "test")
 _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _SPLIT_NAMES = {
     "train": "train",
@@ -20,7 +21,9 @@ _SPLIT_NAMES = {
 }
 
 
-def load_image_folder(root, *, name=None, underscores=False):
+def load_image_folder(
+    root: str | Path, *, name: str | None = None, underscores: bool = False
+) -> ImageDataset:
     """Images in one folder per class, ``root/cat/1.jpg``, or in such folders per split.
 
     Parameters
@@ -49,8 +52,8 @@ def load_image_folder(root, *, name=None, underscores=False):
         raise DatasetError(
             f"A data set must be a folder with one folder per class; got no folder {root}."
         )
-    parts = {_SPLIT_NAMES.get(p.name.lower()): p for p in root.iterdir() if p.is_dir()}
-    parts = {split: parts[split] for split in ("train", "val", "test") if split in parts}
+    found = {_SPLIT_NAMES.get(p.name.lower()): p for p in root.iterdir() if p.is_dir()}
+    parts = {split: found[split] for split in _SPLITS if split in found}
     folders = parts or {"train": root}
     classes = _class_names(folders, root)
     label_of = {name: label for label, name in enumerate(classes)}
@@ -66,7 +69,7 @@ def load_image_folder(root, *, name=None, underscores=False):
     return ImageDataset(name or root.name, named, splits)
 
 
-def _class_names(folders, root):
+def _class_names(folders: dict[str, Path], root: Path) -> list[str]:
     """Sorted names of the training split's class folders; other splits may lack some."""
     found = {
         split: {p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
@@ -88,7 +91,7 @@ def _class_names(folders, root):
     return sorted(found[first])
 
 
-def _images_of(folder, classes, label_of):
+def _images_of(folder: Path, classes: list[str], label_of: dict[str, int]) -> ImageList:
     rows = [
         (str(path), label_of[name])
         for name in classes
@@ -98,7 +101,9 @@ def _images_of(folder, classes, label_of):
     return ImageList.of(rows)
 
 
-def load_image_csv(path, *, name=None, root=None):
+def load_image_csv(
+    path: str | Path, *, name: str | None = None, root: str | Path | None = None
+) -> ImageDataset:
     """Images listed in a CSV file with the columns "path" and "label", and perhaps "split".
 
     Parameters
@@ -136,7 +141,7 @@ def load_image_csv(path, *, name=None, root=None):
         )
     classes = sorted({row["label"] for row in rows})
     label_of = {name: label for label, name in enumerate(classes)}
-    by_split = {}
+    by_split: dict[str, list[tuple[str, int]]] = {}
     for row in rows:
         split = _SPLIT_NAMES.get((row.get("split") or "train").lower())
         if split is None:
@@ -148,5 +153,5 @@ def load_image_csv(path, *, name=None, root=None):
             f"Every image in {path} must exist; got no file {listing(missing)}. Paths are relative "
             f"to {root}: pass another root, or correct them."
         )
-    splits = {s: ImageList.of(by_split[s]) for s in ("train", "val", "test") if s in by_split}
+    splits = {s: ImageList.of(by_split[s]) for s in _SPLITS if s in by_split}
     return ImageDataset(name or path.stem, dict(enumerate(classes)), splits)

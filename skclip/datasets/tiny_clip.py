@@ -7,7 +7,7 @@ __all__ = ["tiny_clip"]
 FOLDER = Path(__file__).parent / "data" / "tiny_clip"
 
 
-def tiny_clip():
+def tiny_clip() -> str:
     """Where the shipped tiny CLIP is, as a value for ``CLIPFeaturizer(pretrained=...)``.
 
     It is a real open_clip model, image tower, text tower and logit scale, trained with the

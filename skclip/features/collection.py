@@ -57,8 +57,8 @@ def check_images(
     if not stamped and allow_missing:
         return images, None
     is_file, stamps = _look_at_files(images, stamped)
-    absent = [] if allow_missing else [i for i in np.flatnonzero(~is_file) if is_path(images[i])]
-    if absent:
+    absent = [i for i in np.flatnonzero(~is_file).tolist() if is_path(images[i])]
+    if absent and not allow_missing:
         raise ImageError(
             f"Every path in X must name an existing file; got {_items(absent, images)}. "
             f"Relative paths start at {str(Path.cwd())!r}; with on_error='nan' such items get NaN "

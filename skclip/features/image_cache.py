@@ -141,5 +141,5 @@ class _Pending:
 
     def take(self, width: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
         keys, rows = as_keys(self._keys), np.array(self._rows, dtype).reshape(-1, width)
-        self.__init__()
+        self._keys, self._rows = [], []
         return keys, rows

@@ -94,7 +94,7 @@ def open_item(item: Any, max_pixels: int) -> Opened:
     image = _to_rgb(item)
     pixels = np.asarray(image)
     name = hashlib.sha256(f"pixels {pixels.shape}".encode())
-    name.update(np.ascontiguousarray(pixels))
+    name.update(np.ascontiguousarray(pixels).data)
     return Opened(image, name.digest())
 
 

@@ -20,7 +20,7 @@ _ATTEMPTS = 10  # as in torchvision
 _HELD = 4  # decoded images that are kept, for their other views
 
 
-class ImageViews(Sequence):
+class ImageViews(Sequence[Any]):
     """Every image `n_views` times in a row, each time cropped and flipped differently.
 
     What is drawn depends on the seed, the pixels of the image and the number of the view, and on
@@ -45,7 +45,7 @@ class ImageViews(Sequence):
 
     def __init__(
         self,
-        images: Sequence,
+        images: Sequence[Any],
         n_views: int,
         *,
         size: tuple[int, int],
@@ -62,7 +62,7 @@ class ImageViews(Sequence):
     def __len__(self) -> int:
         return len(self.images) * self.n_views
 
-    def __getitem__(self, position: int) -> Any:
+    def __getitem__(self, position: Any) -> Any:
         if not 0 <= position < len(self):
             raise IndexError(position)
         index, view = divmod(position, self.n_views)

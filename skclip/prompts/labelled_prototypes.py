@@ -1,6 +1,9 @@
 """Labelled text prototypes."""
 
+from typing import Any, NoReturn
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skclip.exceptions import PrototypeMismatchError
 from skclip.utils.messages import listing
@@ -48,8 +51,13 @@ class Prototypes:
     """
 
     __slots__ = ("labels", "logit_scale", "vectors")
+    vectors: np.ndarray
+    labels: np.ndarray
+    logit_scale: float | None
 
-    def __init__(self, vectors, labels, *, logit_scale=None):
+    def __init__(
+        self, vectors: ArrayLike, labels: ArrayLike, *, logit_scale: float | None = None
+    ) -> None:
         vectors = np.asarray(vectors)
         if vectors.dtype != np.float32:
             vectors = vectors.astype(np.float64)
@@ -76,22 +84,22 @@ class Prototypes:
         object.__setattr__(self, "labels", unique)
         object.__setattr__(self, "logit_scale", None if logit_scale is None else float(logit_scale))
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"Prototypes are immutable; cannot set {name!r}. Make a new object.")
 
-    def __delattr__(self, name):
+    def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"Prototypes are immutable; cannot delete {name!r}.")
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("vectors", "labels", "logit_scale")}
 
-    def __setstate__(self, state):
-        self.__init__(**state)  # arrays of a pickle are writable
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Prototypes.__init__(self, **state)  # arrays of a pickle are writable
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"Prototypes({len(self)} classes of {self.vectors.shape[1]} features: "
             f"{listing(self.labels)})"

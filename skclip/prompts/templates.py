@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from skclip.utils.messages import listing
 from skclip.utils.optional_imports import import_optional
 
 __all__ = ["Template", "fill", "get_templates", "list_template_sets"]
@@ -89,7 +90,7 @@ def get_templates(name: str) -> tuple[Template, ...]:
     return _SETS[name]
 
 
-def resolve(templates: str | Iterable[Template]) -> tuple[Template, ...]:
+def resolve(templates: Template | Iterable[Template]) -> tuple[Template, ...]:
     """Templates from what a user may pass: a set's name, one template, or several."""
     if callable(templates):
         return (templates,)
@@ -102,7 +103,7 @@ def resolve(templates: str | Iterable[Template]) -> tuple[Template, ...]:
     if bad:
         raise ValueError(
             "Each template must be a callable or a string with a '{}' for the class name; "
-            f"got {', '.join(map(repr, bad[:5]))}{' ...' if len(bad) > 5 else ''}."
+            f"got {listing(bad)}."
         )
     return resolved
 

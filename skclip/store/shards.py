@@ -121,7 +121,8 @@ def write_parts(
 
     def write(file: BinaryIO) -> None:
         checksum = 0
-        for part in itertools.chain([header.getvalue()], arrays, [text, keys.reshape(-1)]):
+        blocks: Iterable[Any] = itertools.chain([header.getvalue()], arrays, [text, keys.data])
+        for part in blocks:
             file.write(part)
             checksum = zlib.crc32(part, checksum)
         file.write(_FOOTER.pack(len(text), len(keys), checksum, _MAGIC))

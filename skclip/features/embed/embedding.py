@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -86,7 +87,7 @@ class EmbedReport:
 
 
 def embed_files(
-    paths: Sequence,
+    paths: Sequence[Any],
     out: str | Path,
     *,
     model: str | None = None,
@@ -251,7 +252,7 @@ def _work(
     job: Job,
     settings: Settings,
     todo: Sequence[int],
-    paths: Sequence,
+    paths: Sequence[Any],
     n_jobs: int | None,
     verbose: int,
 ) -> int:
@@ -290,7 +291,7 @@ def _finished(job: Job, numbers: Sequence[int], on_error: str) -> dict[int, Shar
 
 def _report(
     job: Job,
-    paths: Sequence,
+    paths: Sequence[Any],
     failures: Sequence[tuple[int, str]],
     n_rows: int | None,
     n_encoded: int,

@@ -236,7 +236,7 @@ def identity_of(backbone: Backbone) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def digest_of_paths(paths: Sequence) -> str:
+def digest_of_paths(paths: Sequence[Any]) -> str:
     """One digest of all paths in order.
 
     Raises
@@ -250,12 +250,12 @@ def digest_of_paths(paths: Sequence) -> str:
     return digest.hexdigest()
 
 
-def absolute(path: str | os.PathLike) -> str:
+def absolute(path: str | os.PathLike[str]) -> str:
     """The path for a worker, which may run in another folder."""
     return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
 
 
-def _names(paths: Sequence) -> Iterator[bytes]:
+def _names(paths: Sequence[Any]) -> Iterator[bytes]:
     for i in range(len(paths)):
         path = paths[i]
         if not is_path(path):

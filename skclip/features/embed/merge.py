@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -25,10 +26,10 @@ def failures_of(job: Job, shards: dict[int, Shard]) -> list[Failure]:
     ]
 
 
-def write_failures(job: Job, failures: Sequence[Failure], paths: Sequence) -> None:
+def write_failures(job: Job, failures: Sequence[Failure], paths: Sequence[Any]) -> None:
     """One JSON object per line; names that are not text are escaped."""
 
-    def write(file):
+    def write(file: BinaryIO) -> None:
         for position, reason in failures:
             path = os.fspath(paths[position])
             line = {"position": position, "path": path, "reason": reason}
