@@ -16,6 +16,7 @@ from skclip.backbones.architecture import disagreements
 from skclip.backbones.open_clip_import import import_open_clip
 from skclip.backbones.source import CONFIG_FILE, LOCAL
 from skclip.exceptions import BackboneError
+from skclip.utils.messages import listing
 
 __all__ = ["check_activation", "preprocessing_of_file"]
 
@@ -78,23 +79,20 @@ def preprocessing_of_file(architecture: str, path: Path) -> Preprocessing:
         return chosen
 
     others = [tag for tag, preprocessing in published.items() if preprocessing != chosen]
-    if chosen != default:
-        warnings.warn(
-            f"The weights file {path.name!r} carries no preprocessing; that of the published "
-            f"weights of {architecture!r} is used: {_difference(chosen, default)}. To be certain, "
-            f"put the file in a folder with its {CONFIG_FILE} and pass '{LOCAL}<folder>'.",
-            UserWarning,
-            stacklevel=2,
-        )
-    elif others:
-        warnings.warn(
-            f"The weights file {path.name!r} carries no preprocessing; OpenAI's is used, which is "
-            f"wrong for these published weights of {architecture!r}: {', '.join(others[:5])}. To "
-            f"be certain, put the file in a folder with its {CONFIG_FILE} and pass "
-            f"'{LOCAL}<folder>'.",
-            UserWarning,
-            stacklevel=2,
-        )
+    if chosen == default and not others:
+        return chosen
+    used = (
+        f"that of the published weights of {architecture!r} is used: {_difference(chosen, default)}"
+        if chosen != default
+        else f"OpenAI's is used, which is wrong for these published weights of {architecture!r}: "
+        f"{listing(others, show=str)}"
+    )
+    warnings.warn(
+        f"The weights file {path.name!r} carries no preprocessing; {used}. To be certain, put the "
+        f"file in a folder with its {CONFIG_FILE} and pass '{LOCAL}<folder>'.",
+        UserWarning,
+        stacklevel=2,
+    )
     return chosen
 
 

@@ -348,6 +348,7 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             scale=scale,
             ratio=ratio,
             flip=flip,
+            max_pixels=self.max_pixels,
         )
         return self.transform(rows), np.repeat(np.arange(len(images)), n_views)
 

@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -59,9 +58,8 @@ class ImageCache:
         self._digests = self._cache.table(
             {"kind": "file", "format": _DIGEST_FORMAT}, KEY_BYTES, np.uint8
         )
-        self._new_features = _Pending()
-        self._new_digests = _Pending()
-        self._remembered: set[bytes] = set()
+        self._new_features: dict[bytes, np.ndarray] = {}
+        self._new_digests: dict[bytes, np.ndarray] = {}
         self._flushed = time.monotonic()
         self._broken = ""
         self._features.refresh()
@@ -96,14 +94,12 @@ class ImageCache:
 
     def remember(self, stamp: bytes | None, digest: bytes) -> None:
         """Note which content a file has."""
-        if stamp is not None and stamp not in self._remembered:
-            self._remembered.add(stamp)
-            self._new_digests.add(stamp, np.frombuffer(digest, np.uint8))
+        if stamp is not None:
+            self._new_digests[stamp] = np.frombuffer(digest, np.uint8)
 
     def add(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
         """Store the features of new images, soon."""
-        for digest, row in zip(digests, rows, strict=True):
-            self._new_features.add(digest, row)
+        self._new_features.update(zip(digests, rows, strict=True))
         waited = time.monotonic() - self._flushed
         if len(self._new_features) >= _SHARD_ROWS or waited > _SHARD_SECONDS:
             self.flush()
@@ -115,7 +111,9 @@ class ImageCache:
             (self._features, self._new_features),
             (self._digests, self._new_digests),
         ):
-            keys, rows = pending.take(table.width, table.dtype)
+            keys = as_keys(pending)
+            rows = np.array(list(pending.values()), table.dtype).reshape(-1, table.width)
+            pending.clear()
             if self._broken:
                 continue
             try:
@@ -123,23 +121,3 @@ class ImageCache:
             except OSError as exc:
                 self._broken = str(exc)
                 logger.warning("features cannot be stored in %s: %s", self._cache.root, exc)
-
-
-class _Pending:
-    """Keys and rows that wait to be written."""
-
-    def __init__(self) -> None:
-        self._keys: list[bytes] = []
-        self._rows: list[np.ndarray] = []
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def add(self, key: bytes, row: np.ndarray) -> None:
-        self._keys.append(key)
-        self._rows.append(row)
-
-    def take(self, width: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-        keys, rows = as_keys(self._keys), np.array(self._rows, dtype).reshape(-1, width)
-        self._keys, self._rows = [], []
-        return keys, rows

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from skclip.exceptions import ImageError
-from skclip.features.image_reading import open_image
+from skclip.features.image_reading import MAX_PIXELS, open_image
 
 __all__ = ["ImageViews", "check_view_parameters", "draw_crop"]
 
@@ -41,6 +41,8 @@ class ImageViews(Sequence[Any]):
         Smallest and largest width over height.
     flip : float
         Probability of a horizontal flip.
+    max_pixels : int
+        As for :class:`skclip.CLIPFeaturizer`.
     """
 
     def __init__(
@@ -53,9 +55,11 @@ class ImageViews(Sequence[Any]):
         scale: tuple[float, float],
         ratio: tuple[float, float],
         flip: float,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.images, self.n_views, self.size, self.seed = images, n_views, size, seed
         self.scale, self.ratio, self.flip = scale, ratio, flip
+        self.max_pixels = max_pixels
         self._held: OrderedDict[int, tuple[Image.Image, list[int]]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -83,7 +87,7 @@ class ImageViews(Sequence[Any]):
         with self._lock:
             if index in self._held:
                 return self._held[index]
-        image = open_image(self.images[index])
+        image = open_image(self.images[index], self.max_pixels)
         digest = hashlib.sha256(f"{image.size} ".encode() + image.tobytes()).digest()
         entry = image, np.frombuffer(digest, dtype="<u4").tolist()
         with self._lock:

@@ -160,7 +160,7 @@ class ClassPrompts(BaseEstimator):
         Parameters
         ----------
         labels : array-like of shape (n_classes,)
-            Distinct labels, strings or integers.
+            As for :meth:`encode`.
 
         Returns
         -------
@@ -211,17 +211,16 @@ class ClassPrompts(BaseEstimator):
             several = list(name) if isinstance(name, (list, tuple)) else [name]
             if not several or not all(isinstance(one, str) for one in several):
                 missing.append(label)
-            names.append([self._spell(str(one)) for one in several])
+            names.append([str(one) for one in several])
         if missing:
             raise ValueError(
                 "Every class needs a name to be put into the templates; got no name for the "
                 f"label(s) {listing(missing)}. Pass class_names={{label: name, ...}}, or use class "
                 "names as labels."
             )
+        if self.replace_underscores:
+            names = [[one.replace("_", " ") for one in several] for several in names]
         return names
-
-    def _spell(self, name: str) -> str:
-        return name.replace("_", " ") if self.replace_underscores else name
 
     def _encode_texts(self, texts: list[str]) -> tuple[np.ndarray, float]:
         """Raw embeddings (n, d) and the logit scale."""

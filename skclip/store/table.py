@@ -155,8 +155,7 @@ class Table:
         except FileNotFoundError:
             return False
         except (ShardError, OSError) as exc:
-            logger.warning("%s; it is removed and its rows are computed again", exc)
-            shard.path.unlink(missing_ok=True)
+            _remove(shard.path, exc)
             return False
         self._verified.add(shard.path.name)
         return True
@@ -181,8 +180,7 @@ class Table:
         except FileNotFoundError:
             return
         except ShardError as exc:
-            logger.warning("%s; it is removed and its rows are computed again", exc)
-            _remove(path)
+            _remove(path, exc)
             return
         self._shards[name] = shard
 
@@ -200,7 +198,8 @@ def _shard_names(folder: Path) -> set[str]:
         return set()
 
 
-def _remove(path: Path) -> None:
+def _remove(path: Path, reason: Exception) -> None:
+    logger.warning("%s; it is removed and its rows are computed again", reason)
     try:
         path.unlink(missing_ok=True)
     except OSError as exc:

@@ -1,5 +1,6 @@
 """What a cache folder holds, and emptying it."""
 
+import contextlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,8 +103,10 @@ def clear_cache(cache_dir: str | Path) -> int:
             if path.suffix in (SHARD_SUFFIX, TEMPORARY) or path.name == DESCRIPTION:
                 freed += path.stat().st_size
                 path.unlink(missing_ok=True)
-        _remove_if_empty(folder)
-    _remove_if_empty(root)
+        with contextlib.suppress(OSError):  # it holds files of others
+            folder.rmdir()
+    with contextlib.suppress(OSError):
+        root.rmdir()
     return freed
 
 
@@ -132,10 +135,3 @@ def _description(folder: Path) -> dict[str, Any]:
         return json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-
-
-def _remove_if_empty(folder: Path) -> None:
-    try:
-        folder.rmdir()
-    except OSError:  # not there, or holds files of others
-        return

@@ -132,13 +132,22 @@ def test_every_image_is_decoded_once(pixels, monkeypatch):
     """Ten views of a photograph must not cost ten decodings."""
     opened = []
 
-    def count(item):
+    def count(item, max_pixels):
         opened.append(item)
         return Image.fromarray(item)
 
     monkeypatch.setattr("skclip.features.image_views.open_image", count)
     assert len(list(make_views(list(pixels[:9]), n_views=10))) == 90
     assert len(opened) == 9
+
+
+def test_the_limit_of_pixels_holds_for_views(featurizer, pixels, tmp_path):
+    """A file that `transform` would not decode is not decoded for its views either."""
+    path = tmp_path / "large.png"
+    Image.fromarray(pixels[0]).save(path)
+    featurizer.set_params(max_pixels=pixels[0].size // 3 - 1)
+    with pytest.raises(ImageError, match=r"large\.png.*more than max_pixels="):
+        featurizer.views([path], 2)
 
 
 def test_an_unreadable_image_gives_rows_of_nan(featurizer, pixels, tmp_path):

@@ -22,7 +22,6 @@ from skclip.features.embed.merge import (
     write_failures,
 )
 from skclip.features.image_reading import MAX_PIXELS
-from skclip.store import Shard
 
 __all__ = ["EmbedReport", "FailedFile", "embed_files"]
 
@@ -220,7 +219,7 @@ def embed_files(
         failures = read_failures(job)
         return _report(job, paths, failures, output.shape[0], 0, len(share), started)
 
-    shards = _finished(job, range(job.n_shards), on_error)
+    shards = job.finished(on_error)
     todo = [number for number in share if number not in shards]
     n_resumed = len(share) - len(todo)
     n_shared = max(1, joblib.cpu_count() // joblib.effective_n_jobs(n_jobs))
@@ -236,7 +235,7 @@ def embed_files(
     )
     n_encoded = _work(job, settings, todo, paths, n_jobs, verbose)
 
-    shards = _finished(job, range(job.n_shards), on_error)
+    shards = job.finished(on_error)
     complete = len(shards) == job.n_shards
     failures = failures_of(job, shards)
     if complete:
@@ -260,7 +259,7 @@ def _work(
     from tqdm.auto import tqdm
 
     tasks = (
-        joblib.delayed(_embed_numbered)(
+        joblib.delayed(embed_shard)(
             job, settings, number, [absolute(paths[i]) for i in job.span(number)]
         )
         for number in todo
@@ -276,17 +275,6 @@ def _work(
             n_encoded += n_new
             bar.update(len(job.span(number)))
     return n_encoded
-
-
-def _embed_numbered(
-    job: Job, settings: Settings, number: int, paths: Sequence[str]
-) -> tuple[int, int]:
-    return number, embed_shard(job, settings, number, paths)
-
-
-def _finished(job: Job, numbers: Sequence[int], on_error: str) -> dict[int, Shard]:
-    found = {number: job.finished(number, on_error) for number in numbers}
-    return {number: shard for number, shard in found.items() if shard is not None}
 
 
 def _report(

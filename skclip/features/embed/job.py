@@ -10,10 +10,11 @@ Folder::
     failures.jsonl       the files that could not be read, one JSON object per line
 """
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -149,13 +150,13 @@ class Job:
             )
         self.shards.mkdir(exist_ok=True)
 
-    def finished(self, number: int, on_error: str) -> Shard | None:
-        """A shard if it is there, whole, of this job, and treats failures as `on_error` asks."""
-        try:
-            shard = open_shard(self.shard_file(number))
-        except (FileNotFoundError, ShardError):
-            return None
-        return shard if self.accepts(shard, on_error) else None
+    def finished(self, on_error: str) -> dict[int, Shard]:
+        """The shards that are whole, of this job, and treat failures as `on_error` asks."""
+        found = {}
+        for number in range(self.n_shards):
+            with contextlib.suppress(FileNotFoundError, ShardError):
+                found[number] = open_shard(self.shard_file(number))
+        return {number: shard for number, shard in found.items() if self.accepts(shard, on_error)}
 
     def accepts(self, shard: Shard, on_error: str) -> bool:
         record = shard.record
@@ -188,8 +189,8 @@ class Job:
         return shard
 
 
-def embed_shard(job: Job, settings: Settings, number: int, paths: Sequence[str]) -> int:
-    """Embed the files of one shard and write it; the images that went through the model.
+def embed_shard(job: Job, settings: Settings, number: int, paths: Sequence[str]) -> tuple[int, int]:
+    """Embed the files of one shard and write it: its number, and images through the model.
 
     Raises
     ------
@@ -227,7 +228,7 @@ def embed_shard(job: Job, settings: Settings, number: int, paths: Sequence[str])
         "failures": [[i, str(error)] for i, error in sorted(encoding.failures.items())],
     }
     write_shard(job.shard_file(number), rows.astype(job.dtype, copy=False), record)
-    return encoding.n_encoded
+    return number, encoding.n_encoded
 
 
 def identity_of(backbone: Backbone) -> str:
@@ -245,7 +246,13 @@ def digest_of_paths(paths: Sequence[Any]) -> str:
         If an item is not a path.
     """
     digest = hashlib.sha256()
-    for name in _names(paths):
+    for i in range(len(paths)):
+        if not is_path(paths[i]):
+            raise ImageError(
+                f"Every item of paths must be a path (str or Path); item {i} is "
+                f"{describe(paths[i])}. CLIPFeaturizer.transform takes other images."
+            )
+        name = os.fsencode(paths[i])
         digest.update(len(name).to_bytes(8, "little") + name)
     return digest.hexdigest()
 
@@ -253,14 +260,3 @@ def digest_of_paths(paths: Sequence[Any]) -> str:
 def absolute(path: str | os.PathLike[str]) -> str:
     """The path for a worker, which may run in another folder."""
     return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
-
-
-def _names(paths: Sequence[Any]) -> Iterator[bytes]:
-    for i in range(len(paths)):
-        path = paths[i]
-        if not is_path(path):
-            raise ImageError(
-                f"Every item of paths must be a path (str or Path); item {i} is "
-                f"{describe(path)}. CLIPFeaturizer.transform takes other images."
-            )
-        yield os.fsencode(path)
