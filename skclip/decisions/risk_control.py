@@ -34,7 +34,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binom
 
-__all__ = ["Certificate", "certify", "coverage_threshold", "fewest_rows", "rows_for_certificate"]
+__all__ = [
+    "Certificate",
+    "certify",
+    "coverage_threshold",
+    "fewest_rows",
+    "rows_for_certificate",
+    "rows_needed",
+]
 
 # Room for the rounding of powers and distribution functions.
 _ROUNDING = 1e-9
@@ -129,3 +136,23 @@ def rows_for_certificate(confidence, wrong, target_risk, delta):
     k = np.ceil(np.outer(factors, errors[usable]) - _ROUNDING)
     enough = np.flatnonzero((binom.cdf(k, m, target_risk) <= delta).any(axis=1))
     return int(np.ceil(factors[enough[0]] * len(wrong))) if len(enough) else None
+
+
+def rows_needed(confidence, wrong, target_risk, delta):
+    """Sentences for rows that certify nothing: how many would, and what else would help."""
+    least = fewest_rows(target_risk, delta)
+    likely = rows_for_certificate(confidence, wrong, target_risk, delta)
+    if likely is None:
+        advice = (
+            "The most confident predictions are wrong more often than that, so that more rows "
+            "are not likely to help: raise target_risk, or improve the estimator."
+        )
+    else:
+        advice = (
+            f"About {max(likely, least)} rows like these would do. Pass more rows, raise "
+            "target_risk or lower confidence_level."
+        )
+    return (
+        f"At least {least} calibration rows are needed, all classified rightly; got "
+        f"{len(wrong)}, of which {int(wrong.sum())} wrong. {advice}"
+    )

@@ -2,7 +2,6 @@
 
 import warnings
 from numbers import Integral, Real
-from typing import NamedTuple
 
 import numpy as np
 from sklearn import get_config
@@ -14,13 +13,9 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
+from skclip.decisions.abstention import abstention_label, score_accepted, with_abstentions
 from skclip.decisions.drift import DriftMixin
-from skclip.decisions.risk_control import (
-    certify,
-    coverage_threshold,
-    fewest_rows,
-    rows_for_certificate,
-)
+from skclip.decisions.risk_control import certify, coverage_threshold, rows_needed
 from skclip.decisions.unseen import check_unseen
 from skclip.exceptions import GuaranteeWarning
 from skclip.utils.labels import check_labels
@@ -33,40 +28,12 @@ from skclip.utils.sklearn_private import (
     safe_indexing,
 )
 
-__all__ = ["SelectiveClassifier", "SelectiveScore"]
-
-_GOALS = ("threshold", "target_risk", "coverage")
-
-
-class SelectiveScore(NamedTuple):
-    """What a selective classifier did on labelled rows.
-
-    Parameters
-    ----------
-    risk : float
-        Share of wrong predictions among the accepted rows; nan where none is accepted.
-    coverage : float
-        Share of rows that are accepted.
-    n_accepted : int
-        Number of accepted rows.
-    n_wrong : int
-        Number of wrong predictions among them.
-    """
-
-    risk: float
-    coverage: float
-    n_accepted: int
-    n_wrong: int
+__all__ = ["SelectiveClassifier"]
 
 
 def _delegates(name):
     """Available where the wrapped estimator has the method."""
-
-    def has(self):
-        getattr(getattr(self, "estimator_", self.estimator), name)
-        return True
-
-    return available_if(has)
+    return available_if(lambda self: hasattr(getattr(self, "estimator_", self.estimator), name))
 
 
 class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -266,7 +233,8 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
             self._fit_estimator(X, y, fit_params)
             self._check_unseen(X)
         else:
-            train, calibration = self._split(X)
+            size, seed = self.calibration_size, self.random_state
+            train, calibration = next(ShuffleSplit(1, test_size=size, random_state=seed).split(X))
             kept = check_method_params(X, fit_params, indices=train)
             self._fit_estimator(safe_indexing(X, train), y[train], kept)
             X, y = safe_indexing(X, calibration), y[calibration]
@@ -274,7 +242,8 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         return self
 
     def _check_goal(self):
-        given = [name for name in _GOALS if getattr(self, name) is not None]
+        goals = ("threshold", "target_risk", "coverage")
+        given = [name for name in goals if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
                 "Exactly one of threshold, target_risk and coverage must be given; got "
@@ -284,17 +253,12 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
 
     def _forget(self):
         for name in ("calibration_score_", "calibration_confidence_"):
-            if hasattr(self, name):
-                delattr(self, name)
+            vars(self).pop(name, None)
 
     def _route(self, fit_params):
         if get_config()["enable_metadata_routing"]:
             return process_routing(self, "fit", **fit_params).estimator.fit
         return Bunch(**{name: v for name, v in fit_params.items() if v is not None})
-
-    def _split(self, X):
-        split = ShuffleSplit(1, test_size=self.calibration_size, random_state=self.random_state)
-        return next(split.split(X))
 
     def _fit_estimator(self, X, y, fit_params):
         if not hasattr(self.estimator, "predict_proba"):
@@ -305,21 +269,10 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
             )
         self.estimator_ = clone(self.estimator).fit(X, y, **fit_params)
         self.classes_ = self.estimator_.classes_
-        self.abstain_label_ = self._resolve_label()
+        self.abstain_label_ = abstention_label(self.abstain_label, self.classes_)
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.estimator_, name):
                 setattr(self, name, getattr(self.estimator_, name))
-
-    def _resolve_label(self):
-        label = self.abstain_label
-        if isinstance(label, str) and label == "auto":
-            label = "abstain" if isinstance(self.classes_[0], str) else -1
-        if any(label == known for known in self.classes_.tolist()):
-            raise ValueError(
-                f"abstain_label must not be a class; got {label!r}. Pass an abstain_label "
-                "that is none."
-            )
-        return label
 
     def _check_unseen(self, X):
         """Warn about rows of fit where that is cheap: images are not encoded once more."""
@@ -335,33 +288,16 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
             delta = 1 - self.confidence_level
             self.threshold_ = certify(confidence, wrong, self.target_risk, delta).threshold
             if np.isinf(self.threshold_):
-                self._warn_uncertified(confidence, wrong, delta)
+                warnings.warn(
+                    f"No threshold keeps a risk of {self.target_risk:g} at confidence_level="
+                    f"{self.confidence_level:g}: every prediction will be an abstention. "
+                    + rows_needed(confidence, wrong, self.target_risk, delta),
+                    GuaranteeWarning,
+                    stacklevel=2,
+                )
         self.n_calibration_ = len(y)
-        accepted = confidence >= self.threshold_
-        self.calibration_score_ = _selective_score(accepted, wrong)
+        self.calibration_score_ = score_accepted(confidence >= self.threshold_, wrong)
         self.calibration_confidence_ = np.sort(confidence)
-
-    def _warn_uncertified(self, confidence, wrong, delta):
-        least = fewest_rows(self.target_risk, delta)
-        likely = rows_for_certificate(confidence, wrong, self.target_risk, delta)
-        if likely is None:
-            advice = (
-                "The most confident predictions are wrong more often than that, so that more rows "
-                "are not likely to help: raise target_risk, or improve the estimator."
-            )
-        else:
-            advice = (
-                f"About {max(likely, least)} rows like these would do. Pass more rows, raise "
-                "target_risk or lower confidence_level."
-            )
-        warnings.warn(
-            f"No threshold keeps a risk of {self.target_risk:g} at confidence_level="
-            f"{self.confidence_level:g}: every prediction will be an abstention. At least {least} "
-            f"calibration rows are needed, all classified rightly; got {len(wrong)}, of "
-            f"which {int(wrong.sum())} wrong. {advice}",
-            GuaranteeWarning,
-            stacklevel=3,
-        )
 
     # -- predicting -----------------------------------------------------------------
 
@@ -398,8 +334,7 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         """
         check_is_fitted(self)
         confidence, labels = self._most_probable(X)
-        rejected = confidence < self.threshold_
-        return _with_abstentions(labels, rejected, self.abstain_label_)
+        return with_abstentions(labels, confidence < self.threshold_, self.abstain_label_)
 
     @_delegates("predict_proba")
     def predict_proba(self, X):
@@ -486,7 +421,7 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         SelectiveScore
             Named tuple of risk, coverage, n_accepted and n_wrong.
         """
-        return _selective_score(*self._judge(X, y, sample_weight))
+        return score_accepted(*self._judge(X, y, sample_weight))
 
     def _judge(self, X, y, sample_weight):
         check_is_fitted(self)
@@ -513,27 +448,3 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         tags.input_tags = inner.input_tags
         tags.classifier_tags.multi_class = inner.classifier_tags.multi_class
         return tags
-
-
-def _selective_score(accepted, wrong, weight=None):
-    weight = np.ones(len(wrong)) if weight is None else weight
-    total, kept = weight.sum(), weight[accepted].sum()
-    return SelectiveScore(
-        risk=float(weight[accepted & wrong].sum() / kept) if kept > 0 else np.nan,
-        coverage=float(kept / total),
-        n_accepted=int(accepted.sum()),
-        n_wrong=int((accepted & wrong).sum()),
-    )
-
-
-def _with_abstentions(labels, rejected, abstain_label):
-    """Labels with abstentions put in, in a type that holds both."""
-    label = np.asarray(abstain_label)
-    both_text = labels.dtype.kind == "U" and label.dtype.kind == "U"
-    both_numbers = labels.dtype.kind in "iuf" and label.dtype.kind in "if"
-    if both_numbers and label.dtype.kind == "i":
-        label = label.astype(np.min_scalar_type(abstain_label))
-    dtype = np.result_type(labels, label) if both_text or both_numbers else object
-    out = labels.astype(dtype)
-    out[rejected] = abstain_label
-    return out

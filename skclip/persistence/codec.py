@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator
 
 from skclip import _core
 from skclip._core.model import FittedModel
-from skclip.decisions.selective import SelectiveScore
+from skclip.decisions.abstention import SelectiveScore
 from skclip.exceptions import PersistenceError
 from skclip.persistence.estimators import ESTIMATORS, restore, state_of
 from skclip.prompts import Prototypes
