@@ -7,6 +7,7 @@ comparisons.
 from dataclasses import replace
 from itertools import product
 
+from skclip import Laplace, Variational
 from skclip.benchmark.method_registry import METHODS, resolve_methods
 
 
@@ -29,12 +30,10 @@ _AVERAGES = (
     _variant(
         f"{posterior}-{covariance}-{name}",
         f"{posterior}, {covariance}, {name}",
-        posterior=posterior,
-        covariance=covariance,
-        posterior_temperature=temperature,
+        posterior=kind(covariance, temperature=temperature),
     )
-    for posterior, covariance in product(
-        ("laplace", "variational"), ("full", "diagonal", "isotropic")
+    for (posterior, kind), covariance in product(
+        (("laplace", Laplace), ("variational", Variational)), ("full", "diagonal", "isotropic")
     )
     for name, temperature in (("tempered", "auto"), ("untempered", 1.0))
 )

@@ -38,6 +38,7 @@ from result_files import (
     write_json,
     write_table,
 )
+from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 
 from skclip import benchmark
@@ -136,15 +137,15 @@ def run_one(cell, seed, method):
         estimator.fit(X, y)
         seconds = time.process_time() - start
     key = (cell.dataset, cell.split, cell.shots, seed)
-    rows = [_row(key, method, estimator, data, seconds)]
+    X_test = data.features["test"]
+    rows = [_row(key, method, estimator, estimator.predict_proba(X_test), data, seconds)]
     if method == "bayes-paper":
-        estimator.posterior_std_ = np.zeros_like(estimator.posterior_std_)
-        rows.append(_row(key, AT_THE_MEAN, estimator, data, seconds))
+        at_the_mean = softmax(estimator.logits(X_test), axis=1)
+        rows.append(_row(key, AT_THE_MEAN, estimator, at_the_mean, data, seconds))
     return rows
 
 
-def _row(key, method, estimator, data, seconds):
-    proba = estimator.predict_proba(data.features["test"])
+def _row(key, method, estimator, proba, data, seconds):
     values = measure(data.labels["test"], proba, estimator.classes_)
     values["fit_cpu_seconds"] = seconds
     for name in ("prior_precision", "temperature"):

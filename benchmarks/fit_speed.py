@@ -155,7 +155,7 @@ def time_prediction(arguments):
         data.prototypes, prior_precision=100.0, temperature=1.0, device=arguments.device
     ).fit(data.X, data.y)
     X = np.resize(data.X_test, (n, d))
-    W = torch.tensor(estimator.coef_.astype(arguments.dtype))
+    W = torch.tensor(estimator.prototypes_.astype(arguments.dtype))
 
     def bare():
         return torch.softmax(100.0 * (torch.from_numpy(X) @ W.T), dim=1).numpy()

@@ -84,10 +84,11 @@ def estimator_class(name: str) -> Any:
     """The class of a method, by its name."""
     if name in _SCIKIT_LEARN:
         return _SCIKIT_LEARN[name]
-    if name not in adapters.__all__:
+    known = [n for n in adapters.__all__ if hasattr(getattr(adapters, n), "predict_proba")]
+    if name not in known:
         raise ValueError(
             f"estimator must be one of {', '.join(_SCIKIT_LEARN)} or a classifier of skclip; got "
-            f"{name!r}. They are {', '.join(adapters.__all__)}."
+            f"{name!r}. They are {', '.join(known)}."
         )
     return getattr(adapters, name)
 
