@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.decomposition import PCA
@@ -246,6 +247,9 @@ ODD = {
     "numbers": [np.float32(0.1), np.int64(3), np.bool_(True), np.str_("x"), float("inf"), -0.0],
     "nan": {"a": float("nan"), 1: (1, [2, {}]), (None, 2.5): 10**30},
     "surrogate": "\ud800",
+    "looks like an entry": {"kind": "array", "value": "x"},
+    "places of one name": {"a.b": np.arange(2), "a": {"b": np.arange(3)}},
+    "device and type": [torch.device("cpu"), np.dtype("f4"), np.dtype("O")],
 }
 
 
