@@ -95,9 +95,12 @@ class FittedModel(ABC):
         """The model on the CPU, in its own precision."""
         return _moved(self, None)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # As NumPy arrays: a pickle needs no torch storage, and joblib can map it.
-        return type(self).from_arrays, (self.arrays(),)
+    def __getstate__(self) -> dict[str, Any]:
+        # As NumPy arrays: a pickle needs no torch storage, joblib can map it, skops can hold it.
+        return self.arrays()
+
+    def __setstate__(self, arrays: Mapping[str, Any]) -> None:
+        vars(self).update(vars(self.from_arrays(arrays)))
 
 
 @dataclass(frozen=True)
