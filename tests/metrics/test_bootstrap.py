@@ -111,6 +111,17 @@ def test_weights_stay_with_their_rows():
     assert interval.standard_error == pytest.approx(half.standard_error, rel=0.25)
 
 
+def test_a_resample_without_any_weight_is_undefined():
+    """Of two rows one has no weight; a quarter of the resamples have that one only."""
+    y, proba = sample(2)
+    with pytest.warns(UndefinedMetricWarning, match=r"got \d+ of 40 resamples where it is not"):
+        interval = bootstrap_interval(
+            accuracy, y, proba, labels=[0, 1], sample_weight=[1, 0], n_resamples=40, random_state=0
+        )
+    assert interval.value == accuracy(y[:1], proba[:1], labels=[0, 1])
+    assert np.isnan(interval[1:]).all()
+
+
 def test_keywords_reach_the_metric():
     y, proba = sample(100)
     interval = bootstrap_interval(

@@ -103,6 +103,13 @@ def test_a_bad_level_is_refused(level):
         ReliabilityDisplay.from_predictions(Y, P, confidence_level=level)
 
 
+def test_markers_at_the_edge_are_whole():
+    """An accuracy of 0 or 1 lies on the frame."""
+    display = ReliabilityDisplay.from_predictions(["a", "b"], [[0.9, 0.1], [0.4, 0.6]])
+    np.testing.assert_array_equal(display.line_.get_ydata(), [1, 1])
+    assert not display.line_.get_clip_on()
+
+
 def test_columns_of_the_histogram_have_their_counts():
     display = ReliabilityDisplay.from_predictions(Y, P)
     texts = display.histogram_ax_.texts
