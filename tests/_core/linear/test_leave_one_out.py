@@ -21,8 +21,15 @@ def fitted(problem):
     return span, logits(problem.X, solution.W, solution.b, problem.logit_scale)
 
 
-def dense_left_out(problem, scores, codes):
+def doubtful(problem, scores, threshold):
+    """(n, c) pairs that enter the solves."""
+    P = torch.softmax(scores, dim=1)
+    return (P * (1 - P)).gt(threshold) | (problem.y[:, None] == torch.arange(scores.shape[1]))
+
+
+def dense_left_out(problem, scores, codes, threshold=0.0):
     """The formula of the module, with full matrices: one solve per class and group."""
+    active = doubtful(problem, scores, threshold)
     n, c = scores.shape
     a, tau, X = problem.sample_weight, problem.logit_scale, problem.X
     M = torch.eye(X.shape[1], dtype=X.dtype) if problem.metric is None else problem.metric
@@ -35,13 +42,13 @@ def dense_left_out(problem, scores, codes):
     P = torch.softmax(scores, dim=1)
     out = scores.clone()
     for k in range(c):
-        h = a * P[:, k] * (1 - P[:, k])
+        h = a * P[:, k] * (1 - P[:, k]) * active[:, k]
         precision = torch.diag(problem.prior_precision[k] * ridge)
         precision += tau**2 * phi.T @ (h[:, None] * phi)
         S = tau**2 * phi @ torch.linalg.inv(precision) @ phi.T
         force = a * ((problem.y == k).to(X.dtype) - P[:, k])
         for code in codes.unique():
-            g = torch.nonzero(codes == code).squeeze(1)
+            g = torch.nonzero((codes == code) & active[:, k]).squeeze(1)
             inner = torch.eye(len(g), dtype=X.dtype) - S[g][:, g] * h[g]
             out[g, k] -= torch.linalg.solve(inner, S[g][:, g] @ force[g])
     return out
@@ -51,7 +58,7 @@ def dense_left_out(problem, scores, codes):
 @pytest.mark.parametrize("bias_variance", BIASES)
 @pytest.mark.parametrize(("n", "d"), [(30, 8), (12, 20)])
 def test_left_out_logits_equal_the_dense_formula(n, d, bias_variance, metric):
-    """In the primal (n > d) and in the dual (n < d)."""
+    """All pairs enter, at least as many as there are dimensions: the primal."""
     problem = make_problem(n=n, d=d, weighted=False, bias_variance=bias_variance, metric=metric)
     span, scores = fitted(problem)
     torch.testing.assert_close(
@@ -74,6 +81,48 @@ def test_left_out_groups_equal_the_dense_formula(n, d, bias_variance):
     torch.testing.assert_close(
         left_out_logits(problem, span, scores, groups=groups, threshold=0.0),
         dense_left_out(problem, scores, codes),
+        rtol=1e-7,
+        atol=1e-7,
+    )
+
+
+@pytest.fixture(params=[8 * 2**20, 1], ids=["whole", "one class at a time"])
+def batches(request, monkeypatch):
+    monkeypatch.setattr("skclip._core.linear.leave_one_out._BYTES_PER_BATCH", request.param)
+
+
+def concentrated_problem(bias_variance):
+    """Weights below one, and fewer doubtful rows than dimensions in every class."""
+    problem = make_problem(n=30, d=24, tau=40.0, lam=1000.0, bias_variance=bias_variance)
+    problem = replace(problem, sample_weight=problem.sample_weight / 2)
+    span, scores = fitted(problem)
+    counts = doubtful(problem, scores, 0.05).sum(dim=0)
+    assert 0 < counts.min() < counts.max() < span.Z.shape[1]
+    return problem, span, scores
+
+
+@pytest.mark.parametrize("bias_variance", BIASES)
+@pytest.mark.usefixtures("batches")
+def test_left_out_logits_of_few_doubtful_rows_equal_the_dense_formula(bias_variance):
+    """Fewer pairs than dimensions: the dual, unless the bias has no prior."""
+    problem, span, scores = concentrated_problem(bias_variance)
+    torch.testing.assert_close(
+        left_out_logits(problem, span, scores, threshold=0.05),
+        dense_left_out(problem, scores, torch.arange(30), threshold=0.05),
+        rtol=1e-8,
+        atol=1e-8,
+    )
+
+
+@pytest.mark.parametrize("bias_variance", BIASES)
+@pytest.mark.usefixtures("batches")
+def test_left_out_groups_of_few_doubtful_rows_equal_the_dense_formula(bias_variance):
+    problem, span, scores = concentrated_problem(bias_variance)
+    codes = torch.tensor([0, 1, 1, 2, 3, 3, 3, 2, 4, 5])[torch.arange(30) % 10]
+    groups = Groups.of(codes, problem.sample_weight)
+    torch.testing.assert_close(
+        left_out_logits(problem, span, scores, groups=groups, threshold=0.05),
+        dense_left_out(problem, scores, codes, threshold=0.05),
         rtol=1e-7,
         atol=1e-7,
     )
