@@ -29,6 +29,7 @@ from skclip.exceptions import BackboneError, PersistenceError
 from skclip.features import CLIPFeaturizer
 from skclip.prompts import ClassPrompts
 from skclip.utils.device import resolve_device
+from skclip.utils.sklearn_private import serialized_requests
 
 __all__ = ["ESTIMATORS", "restore", "state_of"]
 
@@ -62,7 +63,7 @@ def state_of(estimator: BaseEstimator) -> dict[str, Any]:
     state: dict[str, Any] = dict(estimator.__getstate__())
     _check(type(estimator), state)
     if _REQUESTS in state:
-        state[_REQUESTS] = state[_REQUESTS]._serialize()
+        state[_REQUESTS] = serialized_requests(state[_REQUESTS])
     if isinstance(estimator, CLIPFeaturizer | ClassPrompts) and not state.get(_WEIGHTS):
         state[_WEIGHTS] = _fingerprint(estimator)
     return state

@@ -1,5 +1,7 @@
 """The one place that touches scikit-learn names outside its documented interface."""
 
+from typing import Any
+
 from sklearn.base import _fit_context as fit_context
 from sklearn.metrics._scorer import _BaseScorer as BaseScorer
 from sklearn.utils import _safe_indexing as safe_indexing
@@ -16,4 +18,10 @@ __all__ = [
     "check_sample_weight",
     "fit_context",
     "safe_indexing",
+    "serialized_requests",
 ]
+
+
+def serialized_requests(requests: Any) -> dict[str, Any]:
+    """Which metadata an estimator asked for (`set_fit_request`), by method, as dictionaries."""
+    return dict(requests._serialize())
