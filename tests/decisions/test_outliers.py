@@ -86,6 +86,11 @@ def test_a_pipeline_scores_what_its_last_step_sees(kind, task):
     np.testing.assert_allclose(
         ood_score(pipeline, -task.X_test, kind), ood_score(classifier, task.X_test, kind)
     )
+    twice = make_pipeline(*[FunctionTransformer(np.negative)] * 2, FrozenEstimator(classifier))
+    np.testing.assert_allclose(
+        ood_score(twice.fit(task.X, task.y), task.X_test, kind),
+        ood_score(classifier, task.X_test, kind),
+    )
     alone = make_pipeline(FrozenEstimator(classifier)).fit(task.X, task.y)
     np.testing.assert_allclose(
         ood_score(alone, task.X_test, kind), ood_score(classifier, task.X_test, kind)
@@ -102,6 +107,17 @@ def test_labelled_prototypes_without_rows_count(task):
     np.testing.assert_allclose(
         ood_score(classifier, task.X_test, "prototype_distance"),
         ood_score(full, task.X_test, "prototype_distance"),
+    )
+
+
+def test_the_lengths_of_rows_and_prototypes_do_not_change_the_distance(task):
+    lengths = np.array([[1.0], [2.0], [3.0], [0.5]])
+    plain = ZeroShotClassifier(task.text).fit(task.X, task.y)
+    long = ZeroShotClassifier(lengths * task.text).fit(task.X, task.y)
+    np.testing.assert_allclose(
+        ood_score(long, 5 * task.X_test, "prototype_distance"),
+        ood_score(plain, task.X_test, "prototype_distance"),
+        atol=1e-14,
     )
 
 

@@ -33,6 +33,9 @@ def test_wrapped_classifiers_are_looked_into(task):
     classifier = BayesAdapterClassifier(task.text).fit(task.X, task.y)
     pipeline = make_pipeline(FunctionTransformer(np.negative), FrozenEstimator(classifier))
     assert share(FrozenEstimator(pipeline.fit(task.X, task.y)), -task.X) == 1.0
+    twice = make_pipeline(*[FunctionTransformer(np.negative)] * 2, FrozenEstimator(classifier))
+    assert share(twice.fit(task.X, task.y), task.X) == 1.0
+    assert share(make_pipeline(classifier), task.X) == 1.0
 
 
 def test_a_few_known_rows_are_tolerated(task):

@@ -13,6 +13,18 @@ from skclip._core.linear.clap_prior import (
 MULTIPLIERS = torch.tensor([0.2, 0.6, 1.0], dtype=torch.float64)
 
 
+def test_multipliers_are_the_weighted_mean_probabilities_of_the_true_class():
+    """Logits are log-probabilities; the class without rows gets the mean of the others."""
+    scores = torch.tensor(
+        [[0.5, 0.3, 0.2], [0.8, 0.1, 0.1], [0.6, 0.2, 0.2]], dtype=torch.float64
+    ).log()
+    y, weight = torch.tensor([0, 0, 1]), torch.tensor([1.0, 3.0, 2.0], dtype=torch.float64)
+    expected = [(0.5 + 3 * 0.8) / 4, 0.2, ((0.5 + 3 * 0.8) / 4 + 0.2) / 2]
+    torch.testing.assert_close(
+        clap_multipliers(scores, y, weight), torch.tensor(expected, dtype=torch.float64)
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

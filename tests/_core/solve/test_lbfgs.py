@@ -1,10 +1,12 @@
 """The solver: convergence, its certificate, and what it says when it stops early."""
 
+from collections import deque
 from itertools import pairwise
 
+import pytest
 import torch
 
-from skclip._core.solve.lbfgs import minimize
+from skclip._core.solve.lbfgs import _apply_inverse_hessian, minimize
 from skclip._core.solve.status import Status
 
 
@@ -57,6 +59,80 @@ def test_the_exact_diagonal_as_preconditioner_solves_a_diagonal_problem_at_once(
     )
     assert result.status is Status.CONVERGED
     assert result.n_iter == 1
+
+
+def test_the_direction_is_that_of_the_dense_update():
+    """H <- (I - rho s y') H (I - rho y s') + rho s s', oldest first, from the scaled diagonal."""
+    generator = torch.Generator().manual_seed(1)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    identity = torch.eye(6, dtype=torch.float64)
+    root, inverse_curvature, gradient = normal(6, 6), normal(6).square() + 0.5, normal(6)
+    moves = normal(4, 6)
+    changes = moves @ (root @ root.T + identity)
+    rhos = 1 / (moves * changes).sum(dim=1)
+    last = changes[-1]
+    H = torch.diag(inverse_curvature) / (rhos[-1] * last.dot(inverse_curvature * last))
+    for s, y, rho in zip(moves, changes, rhos, strict=True):
+        left = identity - rho * torch.outer(s, y)
+        H = left @ H @ left.T + rho * torch.outer(s, s)
+    pairs = deque(zip(moves, changes, rhos.tolist(), strict=True))
+    torch.testing.assert_close(
+        _apply_inverse_hessian(gradient, pairs, inverse_curvature), H @ gradient
+    )
+
+
+@pytest.mark.parametrize("unit", [1.0, 2.0**-60])
+@pytest.mark.parametrize("curvature", [4.0, 8.0])
+def test_a_step_that_is_too_long_is_cut_to_the_minimum_of_the_parabola(curvature, unit):
+    """Three evaluations: at the start, beyond the minimum, and at it."""
+    points = []
+
+    def value_and_gradient(x):
+        points.append(float(x))
+        return 0.5 * unit * curvature * float(x @ x), unit * curvature * x
+
+    start = torch.ones(1, dtype=torch.float64)
+    result = minimize(value_and_gradient, start, start / unit, largest, tol=0.0, max_iter=9)
+    assert points == [1.0, 1.0 - curvature, 0.0]
+    assert (result.n_iter, result.status) == (1, Status.CONVERGED)
+
+
+def test_the_unit_of_the_value_does_not_matter():
+    """Scaled by a power of two, every point on the way is the same to the last bit."""
+    matrix, centre = random_quadratic()
+    unit = 2.0**-60
+    plain, tiny = (
+        minimize(
+            quadratic(scale * matrix, centre),
+            torch.zeros_like(centre),
+            torch.ones_like(centre) / scale,
+            largest,
+            tol=1e-8 * scale,
+            max_iter=1000,
+        )
+        for scale in (1.0, unit)
+    )
+    assert torch.equal(tiny.point, plain.point)
+    assert tiny.n_iter == plain.n_iter < 1000
+
+
+def test_the_callback_sees_every_iteration():
+    matrix, centre = random_quadratic()
+    seen = []
+    result = minimize(
+        quadratic(matrix, centre),
+        torch.zeros_like(centre),
+        torch.ones_like(centre),
+        largest,
+        tol=1e-8,
+        max_iter=1000,
+        callback=lambda *state: seen.append(state),
+    )
+    assert [iteration for iteration, _, _ in seen] == list(range(1, result.n_iter + 1))
+    assert seen[-1][1:] == (result.objective, result.certificate)
 
 
 def test_status_tells_that_the_iterations_ran_out():

@@ -1,5 +1,7 @@
 """The Newton solver on functions whose minimum is known."""
 
+from itertools import pairwise
+
 import torch
 
 from skclip._core.linear.objective import solve_map
@@ -53,6 +55,39 @@ def test_an_unreachable_tolerance_ends():
     assert result.status is Status.PRECISION
     assert result.n_iter < 50
     assert result.gradient_norm < 1e-14
+
+
+def test_steps_become_exact_near_the_minimum():
+    """The residual of a step is (m / m_0)^(1/2) of the target's norm, a quarter at most.
+
+    On a quadratic the gradient after a step is that residual.
+    """
+    function = Quadratic(torch.logspace(0, 6, 20, dtype=torch.float64))
+    function.certificate = lambda gradient: float(gradient.norm())
+    start = torch.zeros(20, dtype=torch.float64)
+    norms = [function.certificate(function.value_and_gradient(start)[1])]
+    seen = []
+
+    def callback(iteration, value, certificate):
+        seen.append((iteration, value, certificate))
+        norms.append(certificate)
+
+    result = minimize(function, start, tol=1e-6, max_iter=50, callback=callback)
+    for before, after in pairwise(norms):
+        assert after <= 1.001 * min(0.25, (before / norms[0]) ** 0.5) * before
+    assert [iteration for iteration, _, _ in seen] == list(range(1, result.n_iter + 1))
+    assert seen[-1][1:] == (result.objective, result.certificate)
+
+
+def test_the_unit_of_the_value_does_not_matter():
+    """Scaled by a power of two, every point on the way is the same to the last bit."""
+    unit, start = 2.0**-60, torch.zeros(20, dtype=torch.float64)
+    plain, tiny = (Quadratic(torch.logspace(0, 6, 20, dtype=torch.float64)) for _ in range(2))
+    tiny.matrix *= unit
+    expected = minimize(plain, start, tol=1e-8, max_iter=50)
+    found = minimize(tiny, start, tol=1e-8 * unit, max_iter=50)
+    assert torch.equal(found.point, expected.point)
+    assert found.n_iter == expected.n_iter < 50
 
 
 def test_starting_at_the_minimum_takes_no_iteration():
