@@ -1,8 +1,9 @@
 """The class-adaptive linear probe."""
 
 from numbers import Real
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
@@ -154,21 +155,21 @@ class CLAPClassifier(LinearAdapterClassifier):
 
     def __init__(
         self,
-        prototypes=None,
+        prototypes: Any = None,
         *,
-        multipliers="initial",
-        solver="lbfgs",
-        logit_scale="auto",
-        normalize="auto",
-        prototype_norm=None,
-        max_iter=None,
-        tol=1e-6,
-        learning_rate=0.1,
-        batch_size=256,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
+        multipliers: str | float | ArrayLike = "initial",
+        solver: str = "lbfgs",
+        logit_scale: str | float = "auto",
+        normalize: str | bool = "auto",
+        prototype_norm: float | None = None,
+        max_iter: int | None = None,
+        tol: float = 1e-6,
+        learning_rate: float = 0.1,
+        batch_size: int = 256,
+        random_state: int | np.random.RandomState | None = None,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+    ) -> None:
         self.prototypes = prototypes
         self.multipliers = multipliers
         self.solver = solver

@@ -1,5 +1,7 @@
 """Which classes a classifier knows, and the prototype of each."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
@@ -12,7 +14,7 @@ from skclip.utils.messages import listing
 __all__ = ["one_per_class", "resolve_classes"]
 
 
-def resolve_classes(prototypes, y):
+def resolve_classes(prototypes: Any, y: np.ndarray) -> tuple[np.ndarray, Prototypes | None]:
     """Sorted classes, and their Prototypes or None.
 
     Parameters
@@ -61,7 +63,7 @@ def one_per_class(
     return torch.tensor(np.broadcast_to(values, (c,)).copy()).to(problem.X)
 
 
-def _label_rows(array, present):
+def _label_rows(array: Any, present: np.ndarray) -> Prototypes:
     """A bare array belongs to the sorted labels of y."""
     array = np.asarray(array)
     if array.ndim != 2:
@@ -78,7 +80,7 @@ def _label_rows(array, present):
     return Prototypes(array, present)
 
 
-def _named_classes(prompts, present):
+def _named_classes(prompts: Any, present: np.ndarray) -> np.ndarray:
     """Classes of y, and those that the prompts name although y has none of them."""
     named = getattr(prompts, "class_names", None)
     if not named:
@@ -94,7 +96,7 @@ def _named_classes(prompts, present):
     return np.union1d(named, present)
 
 
-def _check_several(labels):
+def _check_several(labels: np.ndarray) -> None:
     if len(labels) < 2:
         raise ValueError(
             f"There must be at least two classes in all; got one class: {listing(labels)}. Pass "
@@ -102,7 +104,7 @@ def _check_several(labels):
         )
 
 
-def _check_known(labels, present):
+def _check_known(labels: np.ndarray, present: np.ndarray) -> None:
     unknown = present[~np.isin(present, labels)]
     if len(unknown):
         raise PrototypeMismatchError(

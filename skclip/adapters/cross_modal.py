@@ -151,23 +151,23 @@ class CrossModalClassifier(LinearAdapterClassifier):
 
     def __init__(
         self,
-        prototypes=None,
+        prototypes: Any = None,
         *,
-        text_features=None,
-        text_labels=None,
-        weight_decay=0.01,
-        solver="lbfgs",
-        logit_scale="auto",
-        normalize="auto",
-        prototype_norm=None,
-        max_iter=None,
-        tol=1e-6,
-        learning_rate=None,
-        batch_size=None,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
+        text_features: ArrayLike | None = None,
+        text_labels: ArrayLike | None = None,
+        weight_decay: float = 0.01,
+        solver: str = "lbfgs",
+        logit_scale: str | float = "auto",
+        normalize: str | bool = "auto",
+        prototype_norm: float | None = None,
+        max_iter: int | None = None,
+        tol: float = 1e-6,
+        learning_rate: float | None = None,
+        batch_size: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+    ) -> None:
         self.prototypes = prototypes
         self.text_features = text_features
         self.text_labels = text_labels
@@ -279,7 +279,7 @@ class CrossModalClassifier(LinearAdapterClassifier):
     def _published(self, n_images: int) -> dict[str, Any]:
         """What the recipe of `solver` adds to the parameters."""
         batch_size = self.batch_size or _BATCH_SIZE[self.solver]
-        settings = {
+        settings: dict[str, Any] = {
             "batch_size": batch_size,
             "learning_rate": self.learning_rate or _LEARNING_RATE[self.solver],
         }

@@ -2,8 +2,9 @@
 
 import math
 from numbers import Real
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
@@ -133,24 +134,24 @@ class LinearProbeClassifier(LinearAdapterClassifier):
 
     def __init__(
         self,
-        prototypes=None,
+        prototypes: Any = None,
         *,
-        C=1.0,
-        init="zeros",
-        solver="auto",
-        fit_intercept="auto",
-        class_weight=None,
-        logit_scale="auto",
-        normalize="auto",
-        prototype_norm=None,
-        max_iter=None,
-        tol=1e-6,
-        learning_rate=0.1,
-        batch_size=256,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
+        C: float = 1.0,
+        init: str = "zeros",
+        solver: str = "auto",
+        fit_intercept: str | bool = "auto",
+        class_weight: dict | str | None = None,
+        logit_scale: str | float = "auto",
+        normalize: str | bool = "auto",
+        prototype_norm: float | None = None,
+        max_iter: int | None = None,
+        tol: float = 1e-6,
+        learning_rate: float = 0.1,
+        batch_size: int = 256,
+        random_state: int | np.random.RandomState | None = None,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+    ) -> None:
         self.prototypes = prototypes
         self.C = C
         self.init = init

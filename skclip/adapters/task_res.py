@@ -3,6 +3,8 @@
 from numbers import Real
 from typing import Any, Self
 
+import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from torch.nn import functional as F
 
@@ -143,22 +145,22 @@ class TaskResClassifier(LinearAdapterClassifier):
 
     def __init__(
         self,
-        prototypes=None,
+        prototypes: Any = None,
         *,
-        alpha=0.5,
-        weight_decay=5e-4,
-        solver="lbfgs",
-        logit_scale="auto",
-        normalize="auto",
-        prototype_norm=None,
-        max_iter=None,
-        tol=1e-6,
-        learning_rate=None,
-        batch_size=256,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
+        alpha: float = 0.5,
+        weight_decay: float = 5e-4,
+        solver: str = "lbfgs",
+        logit_scale: str | float = "auto",
+        normalize: str | bool = "auto",
+        prototype_norm: float | None = None,
+        max_iter: int | None = None,
+        tol: float = 1e-6,
+        learning_rate: float | None = None,
+        batch_size: int = 256,
+        random_state: int | np.random.RandomState | None = None,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+    ) -> None:
         self.prototypes = prototypes
         self.alpha = alpha
         self.weight_decay = weight_decay
@@ -235,7 +237,7 @@ class TaskResClassifier(LinearAdapterClassifier):
     def _published(self, problem: Problem) -> dict[str, Any]:
         """What the recipe of `solver` adds to the parameters."""
         rate = self.learning_rate or _LEARNING_RATE[self.solver]
-        settings = {"learning_rate": rate, "weight_decay": self.weight_decay}
+        settings: dict[str, Any] = {"learning_rate": rate, "weight_decay": self.weight_decay}
         if self.solver == "adam":
             rows = len(problem.y) / len(problem.y.unique())
             epochs = self.max_iter or _ADAM_EPOCHS[rows <= _FEW_ROWS]

@@ -1,5 +1,10 @@
 """CLIP's zero-shot classifier."""
 
+from typing import Any, Self
+
+import torch
+from numpy.typing import ArrayLike
+
 from skclip.adapters.base import LinearAdapterClassifier, fit_method
 from skclip.adapters.near_text import linear_model
 
@@ -63,14 +68,21 @@ class ZeroShotClassifier(LinearAdapterClassifier):
 
     _parameter_constraints: dict = {**LinearAdapterClassifier._parameter_constraints}
 
-    def __init__(self, prototypes=None, *, logit_scale="auto", normalize="auto", device="auto"):
+    def __init__(
+        self,
+        prototypes: Any = None,
+        *,
+        logit_scale: str | float = "auto",
+        normalize: str | bool = "auto",
+        device: str | torch.device = "auto",
+    ) -> None:
         self.prototypes = prototypes
         self.logit_scale = logit_scale
         self.normalize = normalize
         self.device = device
 
     @fit_method
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Check the input and encode the class names.
 
         Parameters

@@ -1,8 +1,10 @@
 """Linear probes whose training keeps logits in their zero-shot range."""
 
 from numbers import Real
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
+import torch
 from numpy.typing import ArrayLike
 
 from skclip._core.linear.objective import LinearProblem
@@ -131,23 +133,23 @@ class ZeroShotRangeClassifier(LinearAdapterClassifier):
 
     def __init__(
         self,
-        prototypes=None,
+        prototypes: Any = None,
         *,
-        method="penalty",
-        penalty=10.0,
-        C=0.01,
-        solver="sgd",
-        logit_scale="auto",
-        normalize="auto",
-        prototype_norm=None,
-        max_iter=None,
-        tol=1e-6,
-        learning_rate=0.1,
-        batch_size=256,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
+        method: str = "penalty",
+        penalty: float = 10.0,
+        C: float = 0.01,
+        solver: str = "sgd",
+        logit_scale: str | float = "auto",
+        normalize: str | bool = "auto",
+        prototype_norm: float | None = None,
+        max_iter: int | None = None,
+        tol: float = 1e-6,
+        learning_rate: float = 0.1,
+        batch_size: int = 256,
+        random_state: int | np.random.RandomState | None = None,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+    ) -> None:
         self.prototypes = prototypes
         self.method = method
         self.penalty = penalty

@@ -62,7 +62,7 @@ def measure(
     y_true: NDArray[Any], y_proba: NDArray[np.floating[Any]], labels: NDArray[Any]
 ) -> dict[str, float]:
     """METRICS of predictions; coverages are NaN where they are not reliable."""
-    given = {"labels": labels}
+    given: dict[str, Any] = {"labels": labels}
     values = {
         "accuracy": accuracy_score(y_true, labels[y_proba.argmax(axis=1)]),
         "nll": log_loss(y_true, y_proba, **given),

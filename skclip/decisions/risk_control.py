@@ -55,7 +55,7 @@ class Certificate(NamedTuple):
     n_wrong: int
 
 
-def fewest_rows(target_risk, delta):
+def fewest_rows(target_risk: float, delta: float) -> int:
     """Smallest number of rows, all right, that certifies the risk: (1 - r)^n <= delta.
 
     >>> [fewest_rows(risk, 0.05) for risk in (0.05, 0.02, 0.01)]
@@ -64,7 +64,9 @@ def fewest_rows(target_risk, delta):
     return max(1, int(np.ceil(np.log(delta) / np.log1p(-target_risk) - _ROUNDING)))
 
 
-def certify(confidence, wrong, target_risk, delta):
+def certify(
+    confidence: np.ndarray, wrong: np.ndarray, target_risk: float, delta: float
+) -> Certificate:
     """The loosest threshold that fixed-sequence testing reaches.
 
     Parameters
@@ -91,7 +93,7 @@ def certify(confidence, wrong, target_risk, delta):
     return Certificate(max(float(threshold), 0.0), m, int(errors[m - 1]))
 
 
-def _last_passed(errors, first, target_risk, delta):
+def _last_passed(errors: np.ndarray, first: int, target_risk: float, delta: float) -> int:
     """Number of rows accepted at the last rejection in sequence, 0 for none."""
     counts = np.arange(first, len(errors) + 1)
     p_values = binom.cdf(errors[first - 1 :], counts, target_risk)
@@ -100,7 +102,7 @@ def _last_passed(errors, first, target_risk, delta):
     return first - 1 + n_passed if n_passed else 0
 
 
-def _whole_ties(kappa, m):
+def _whole_ties(kappa: np.ndarray, m: int) -> int:
     """Largest number of rows, at most m, that separates no ties."""
     if m in (0, len(kappa)):
         return m
@@ -108,7 +110,7 @@ def _whole_ties(kappa, m):
     return int(np.searchsorted(-kappa, -kappa[m]))
 
 
-def coverage_threshold(confidence, coverage):
+def coverage_threshold(confidence: np.ndarray, coverage: float) -> float:
     """Threshold that a new exchangeable row reaches with probability `coverage` or more.
 
     The k-th largest of n confidences is reached with probability k / (n + 1) at least;
@@ -119,7 +121,9 @@ def coverage_threshold(confidence, coverage):
     return float(np.sort(confidence)[n - k]) if k <= n else 0.0
 
 
-def rows_for_certificate(confidence, wrong, target_risk, delta):
+def rows_for_certificate(
+    confidence: np.ndarray, wrong: np.ndarray, target_risk: float, delta: float
+) -> int | None:
     """About how many rows like these would certify some threshold; None if none would.
 
     Of all thresholds the cheapest: the multiple of the sample at which the test would
@@ -138,7 +142,7 @@ def rows_for_certificate(confidence, wrong, target_risk, delta):
     return int(np.ceil(factors[enough[0]] * len(wrong))) if len(enough) else None
 
 
-def rows_needed(confidence, wrong, target_risk, delta):
+def rows_needed(confidence: np.ndarray, wrong: np.ndarray, target_risk: float, delta: float) -> str:
     """Sentences for rows that certify nothing: how many would, and what else would help."""
     least = fewest_rows(target_risk, delta)
     likely = rows_for_certificate(confidence, wrong, target_risk, delta)

@@ -1,9 +1,12 @@
 """A classifier that abstains where it is not sure enough."""
 
 import warnings
+from collections.abc import Callable
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.frozen import FrozenEstimator
@@ -13,8 +16,14 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from skclip.decisions.abstention import abstention_label, score_accepted, with_abstentions
-from skclip.decisions.drift import DriftMixin
+from skclip.adapters.base import fit_method
+from skclip.decisions.abstention import (
+    SelectiveScore,
+    abstention_label,
+    score_accepted,
+    with_abstentions,
+)
+from skclip.decisions.drift import Drift, compare_confidences
 from skclip.decisions.risk_control import certify, coverage_threshold, rows_needed
 from skclip.decisions.unseen import check_unseen
 from skclip.exceptions import GuaranteeWarning
@@ -24,19 +33,18 @@ from skclip.utils.sklearn_private import (
     Interval,
     check_method_params,
     check_sample_weight,
-    fit_context,
     safe_indexing,
 )
 
 __all__ = ["SelectiveClassifier"]
 
 
-def _delegates(name):
+def _delegates(name: str) -> Callable[[Any], bool]:
     """Available where the wrapped estimator has the method."""
     return available_if(lambda self: hasattr(getattr(self, "estimator_", self.estimator), name))
 
 
-class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     r"""A classifier that abstains where its largest probability is below a threshold.
 
     It accepts the rows with :math:`\kappa(x) = \max_c p(c \mid x) \ge t` and abstains on the
@@ -166,16 +174,16 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
 
     def __init__(
         self,
-        estimator,
+        estimator: Any,
         *,
-        threshold=None,
-        target_risk=None,
-        coverage=None,
-        confidence_level=0.95,
-        calibration_size=0.5,
-        abstain_label="auto",
-        random_state=None,
-    ):
+        threshold: float | None = None,
+        target_risk: float | None = None,
+        coverage: float | None = None,
+        confidence_level: float = 0.95,
+        calibration_size: float = 0.5,
+        abstain_label: Any = "auto",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.estimator = estimator
         self.threshold = threshold
         self.target_risk = target_risk
@@ -187,8 +195,8 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
 
     # -- fitting --------------------------------------------------------------------
 
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, **fit_params):
+    @fit_method
+    def fit(self, X: ArrayLike, y: ArrayLike, **fit_params: Any) -> Self:
         """Fit the estimator, and choose the threshold on the calibration rows.
 
         Parameters
@@ -219,9 +227,8 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
             classifier of this package was fitted on the rows (:func:`skclip.check_unseen`).
         """
         self._check_goal()
-        self._forget()
         X, y = indexable(X, y)
-        y = column_or_1d(y, warn=True)
+        y = np.asarray(column_or_1d(y, warn=True))
         assert_all_finite(y, input_name="y")
         check_labels(y)
         fit_params = self._route(fit_params)
@@ -241,7 +248,7 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         self._calibrate(X, y)
         return self
 
-    def _check_goal(self):
+    def _check_goal(self) -> None:
         goals = ("threshold", "target_risk", "coverage")
         given = [name for name in goals if getattr(self, name) is not None]
         if len(given) != 1:
@@ -251,16 +258,12 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
                 "accepted predictions be wrong."
             )
 
-    def _forget(self):
-        for name in ("calibration_score_", "calibration_confidence_"):
-            vars(self).pop(name, None)
-
-    def _route(self, fit_params):
+    def _route(self, fit_params: dict[str, Any]) -> Any:
         if get_config()["enable_metadata_routing"]:
             return process_routing(self, "fit", **fit_params).estimator.fit
         return Bunch(**{name: v for name, v in fit_params.items() if v is not None})
 
-    def _fit_estimator(self, X, y, fit_params):
+    def _fit_estimator(self, X: Any, y: Any, fit_params: dict[str, Any]) -> None:
         if not hasattr(self.estimator, "predict_proba"):
             raise ValueError(
                 "estimator must have predict_proba; got "
@@ -274,12 +277,12 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
             if hasattr(self.estimator_, name):
                 setattr(self, name, getattr(self.estimator_, name))
 
-    def _check_unseen(self, X):
+    def _check_unseen(self, X: Any) -> None:
         """Warn about rows of fit where that is cheap: images are not encoded once more."""
         if getattr(X, "ndim", 0) == 2 and np.asarray(X).dtype.kind in "fiu":
             check_unseen(self.estimator_, X)
 
-    def _calibrate(self, X, y):
+    def _calibrate(self, X: Any, y: np.ndarray) -> None:
         confidence, predicted = self._most_probable(X)
         wrong = predicted != y
         if self.target_risk is None:
@@ -301,12 +304,12 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
 
     # -- predicting -----------------------------------------------------------------
 
-    def _most_probable(self, X):
+    def _most_probable(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Confidence (n,) and most probable class (n,) of every row."""
         proba = np.asarray(self.estimator_.predict_proba(X), dtype=np.float64)
         return proba.max(axis=1), self.classes_[proba.argmax(axis=1)]
 
-    def accept(self, X):
+    def accept(self, X: ArrayLike) -> np.ndarray:
         """Whether each row is confident enough to be classified.
 
         Parameters
@@ -320,7 +323,7 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         check_is_fitted(self)
         return self._most_probable(X)[0] >= self.threshold_
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Most probable class where a row is accepted, else the label of abstention.
 
         Parameters
@@ -337,7 +340,7 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         return with_abstentions(labels, confidence < self.threshold_, self.abstain_label_)
 
     @_delegates("predict_proba")
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Probability of every class, accepted or not: those of the estimator.
 
         Parameters
@@ -352,7 +355,7 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         return self.estimator_.predict_proba(X)
 
     @_delegates("predict_log_proba")
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Logarithm of :meth:`predict_proba`, from the estimator.
 
         Parameters
@@ -367,7 +370,7 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         return self.estimator_.predict_log_proba(X)
 
     @_delegates("decision_function")
-    def decision_function(self, X):
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Scores of the estimator.
 
         Parameters
@@ -383,7 +386,7 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
 
     # -- judging --------------------------------------------------------------------
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Share of the rows that are accepted and classified rightly.
 
         An abstention counts as not right. At a fixed `target_risk` more is better, so that
@@ -405,7 +408,9 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         accepted, wrong, weight = self._judge(X, y, sample_weight)
         return float(np.average(accepted & ~wrong, weights=weight))
 
-    def selective_score(self, X, y, sample_weight=None):
+    def selective_score(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> SelectiveScore:
         """Risk and coverage on labelled rows.
 
         Parameters
@@ -423,7 +428,9 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         """
         return score_accepted(*self._judge(X, y, sample_weight))
 
-    def _judge(self, X, y, sample_weight):
+    def _judge(
+        self, X: Any, y: Any, sample_weight: Any
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         check_is_fitted(self)
         y = column_or_1d(y)
         confidence, predicted = self._most_probable(X)
@@ -431,9 +438,52 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         weight = check_sample_weight(sample_weight, predicted, ensure_non_negative=True)
         return confidence >= self.threshold_, predicted != y, weight
 
+    def check_drift(self, X: ArrayLike, *, significance: float = 0.01) -> Drift:
+        """Whether the confidences of new rows are distributed like those of calibration.
+
+        A two-sample Kolmogorov-Smirnov test that needs no labels. Where it finds a difference the
+        rows are not draws of the distribution that was calibrated on, and the guarantee does not
+        hold for them. Where it finds none, nothing is shown: errors can become more frequent.
+
+        Parameters
+        ----------
+        X : array-like or list of n_samples inputs
+            New rows, some hundred of them.
+        significance : float in (0, 1), default=0.01
+            Warn at p-values below it: the share of false alarms where nothing has changed.
+
+        Returns
+        -------
+        Drift
+            Named tuple of statistic, p_value, coverage and calibration_coverage.
+
+        Raises
+        ------
+        ValueError
+            If the threshold was given, so that there are no calibration rows.
+
+        Warns
+        -----
+        DriftWarning
+            If the p-value is below `significance`.
+        """
+        check_is_fitted(self)
+        if self.n_calibration_ == 0:
+            raise ValueError(
+                "check_drift compares with calibration rows; got a given threshold, which needs "
+                "none. Pass target_risk or coverage instead of threshold."
+            )
+        return compare_confidences(
+            self._most_probable(X)[0],
+            self.calibration_confidence_,
+            self.threshold_,
+            self.calibration_score_.coverage,
+            significance,
+        )
+
     # -- scikit-learn ---------------------------------------------------------------
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> MetadataRouter:
         """Where metadata goes: to the estimator's `fit`.
 
         Returns
@@ -443,7 +493,7 @@ class SelectiveClassifier(DriftMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         mapping = MethodMapping().add(caller="fit", callee="fit")
         return MetadataRouter(owner=self).add(estimator=self.estimator, method_mapping=mapping)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags, inner = super().__sklearn_tags__(), get_tags(self.estimator)
         tags.input_tags = inner.input_tags
         tags.classifier_tags.multi_class = inner.classifier_tags.multi_class

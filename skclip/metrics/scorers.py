@@ -122,7 +122,7 @@ def get_scorer_names() -> list[str]:
     return sorted(_SCORERS)
 
 
-class _ProbabilityScorer(BaseScorer):  # type: ignore[misc]  # scikit-learn has no types
+class _ProbabilityScorer(BaseScorer):
     """A metric of probabilities whose columns are the classes of the estimator."""
 
     def __init__(
