@@ -226,3 +226,24 @@ def test_the_paper_recipe_asks_for_raw_embeddings():
     recipe = BayesAdapterClassifier.from_recipe("paper", prompts)
     assert recipe.prototypes.normalize is False
     assert prompts.normalize is True
+
+
+def test_an_embedding_of_zeros_is_an_error_and_not_nan():
+    """A text tower that fails quietly must not become prototypes of NaN."""
+
+    class Zeros:
+        logit_scale_ = 100.0
+
+        def encode_text(self, texts, normalize):
+            return np.zeros((len(texts), 4), dtype=np.float32)
+
+    with pytest.raises(ValueError, match="Rows of the prompt embeddings must not be zero"):
+        ClassPrompts(Zeros()).encode(["cat", "dog"])
+
+
+def test_class_prompts_say_which_model_they_name():
+    config = ClassPrompts("ViT-B-32", pretrained="openai", device="cpu").backbone_config()
+    assert (config.model, config.pretrained, config.device) == ("ViT-B-32", "openai", "cpu")
+    assert (
+        ClassPrompts(object.__new__(type("E", (), {"encode_text": None}))).backbone_config() is None
+    )
