@@ -11,6 +11,7 @@ from skclip._core.linear.leave_one_out import Groups, left_out_logits
 from skclip._core.linear.objective import Span, logits, solve_map
 from skclip._core.linear.selection import (
     Hyperprior,
+    _extrapolate,
     left_out_weight,
     plain_hyperprior,
     select,
@@ -65,6 +66,28 @@ def test_the_chosen_mode_is_solved_to_the_end():
     assert choice.solution.gradient_norm <= 1e-9
 
 
+def test_the_score_is_that_of_the_left_out_rows_at_the_chosen_temperature():
+    """The mean log-likelihood per unit of weight."""
+    problem = make_problem(n=40)
+    span = Span.of(problem)
+    choice = select(problem, span, hyperprior=WIDE, **SEARCH)
+    chosen = replace(problem, prior_precision=choice.prior_precision)
+    scores = logits(problem.X, choice.solution.W, choice.solution.b, problem.logit_scale)
+    left_out = left_out_logits(chosen, span, scores) / choice.temperature
+    log_proba = torch.log_softmax(left_out, dim=1).gather(1, problem.y[:, None]).squeeze(1)
+    expected = problem.sample_weight @ log_proba / problem.sample_weight.sum()
+    assert choice.log_likelihood == pytest.approx(float(expected), abs=1e-12)
+    assert abs(math.log(choice.temperature)) > 0.01  # so that it matters
+
+
+def test_the_next_mode_is_sought_on_the_line_through_the_last_two():
+    far, near = torch.tensor([0.0, 6.0]), torch.tensor([1.0, 4.0])
+    assert _extrapolate([], -3.0) is None
+    assert _extrapolate([(5.0, far)], -3.0) is far
+    trail = [(9.0, near), (5.0, far), (3.0, near)]
+    torch.testing.assert_close(_extrapolate(trail, -3.0), torch.tensor([4.0, -2.0]))
+
+
 def test_one_row_per_class_leaves_the_centres():
     """A row that is alone in its class says nothing about how well a class is learned."""
     problem = make_problem(n=4, weighted=False)
@@ -78,6 +101,12 @@ def test_weights_of_left_out_rows_are_what_stays_of_their_class():
     problem = make_problem(n=10, weighted=False)  # classes of 3, 3, 2 and 2 rows
     expected = torch.tensor([2 / 3, 2 / 3, 1 / 2, 1 / 2, 2 / 3, 2 / 3, 1 / 2, 1 / 2, 2 / 3, 2 / 3])
     torch.testing.assert_close(left_out_weight(problem, None), expected.double())
+    # Of a row of weight 3 one is left out, and 2 + 0.5 of 3.5 stay; of 0.5 all, and 3 stay.
+    problem = replace(
+        problem, X=problem.X[:2], y=problem.y[[0, 0]], sample_weight=torch.tensor([3, 0.5]).double()
+    )
+    expected = torch.tensor([3 * 2.5 / 3.5, 0.5 * 3 / 3.5])
+    torch.testing.assert_close(left_out_weight(problem, None), expected.double(), rtol=1e-6, atol=0)
 
 
 def test_leaving_out_all_rows_of_a_class_counts_for_nothing():
@@ -108,6 +137,31 @@ def test_precisions_follow_the_unit_of_the_logit_scale():
     one, other = text_hyperprior(problem), text_hyperprior(halved)
     assert other.precision == pytest.approx(4 * one.precision)
     assert other.log_temperature == pytest.approx(one.log_temperature)
+
+
+def test_the_centres_for_a_text_are_those_of_the_formula():
+    """lambda_0 and t_0 of the docstring; here the text is worse than guessing, then better."""
+    for sign in (-1, 1):
+        problem = make_problem(n=40)
+        true = problem.prior_mean[problem.y]
+        problem = replace(problem, X=torch.nn.functional.normalize(problem.X + sign * true, dim=1))
+        a, n, c, tau = problem.sample_weight, float(problem.sample_weight.sum()), 4, 5.0
+        scores = tau * problem.X @ problem.prior_mean.T
+        losses = torch.nn.functional.cross_entropy(scores, problem.y, reduction="none")
+        typical = 0.09 * math.log(c)
+        rho = (float(a @ losses) + 10 * typical) / (n + 10) / typical
+        s, _ = fit_log_temperature(scores, problem.y, a, centre=0.0, width=1.0)
+        s = min(s * n / (n + 10), 0.7)
+        precision = (
+            40 * (tau / 100) ** 2 * math.sqrt(c / 30) * rho**-0.25 * max(1, 0.09 * rho) ** -3
+        )
+        found = text_hyperprior(problem)
+        assert found.precision == pytest.approx(precision, rel=1e-9)
+        assert found.log_temperature == pytest.approx(
+            -0.2 + 0.1 * math.log(rho) + 0.4 * s, abs=1e-9
+        )
+        assert (0.09 * rho > 1) == (sign < 0)
+        assert abs(s) > 0.05
 
 
 def test_a_text_that_misleads_gets_a_looser_prior_and_less_confidence():

@@ -4,10 +4,15 @@ import math
 
 import pytest
 import torch
+from scipy.optimize import minimize_scalar
 from sklearn.datasets import load_iris
 
 from skclip._core.linear.objective import LinearProblem, logits, solve_map
-from skclip._core.linear.temperature_scaling import fit_log_temperature, weighted_log_loss
+from skclip._core.linear.temperature_scaling import (
+    _moments,
+    fit_log_temperature,
+    weighted_log_loss,
+)
 
 from ..conftest import make_problem
 
@@ -46,6 +51,35 @@ def test_the_temperature_minimises_its_penalised_loss(width, scale):
     assert value == pytest.approx(penalised(t), rel=1e-12)
     others = [*torch.linspace(-5, 5, 400).tolist(), t - 1e-4, min(t + 1e-4, 5.0)]
     assert value <= min(penalised(other) for other in others) + 1e-9
+
+
+@pytest.mark.parametrize("chunk", [4 * 2**20, 1])
+def test_moments_are_those_of_the_softmax(chunk, monkeypatch):
+    """Of z - max z under probabilities proportional to exp(beta z)."""
+    monkeypatch.setattr("skclip._core.linear.temperature_scaling._BYTES_PER_CHUNK", chunk)
+    problem = make_problem()
+    scores = 3 * problem.X @ problem.prior_mean.T
+    top, beta = scores.amax(dim=1), 0.7
+    z = scores - top[:, None]
+    P = torch.softmax(beta * scores, dim=1)
+    mean = (P * z).sum(dim=1)
+    expected = (torch.logsumexp(beta * z, dim=1), mean, (P * (z - mean[:, None]) ** 2).sum(dim=1))
+    for found, value in zip(_moments(scores, top, beta), expected, strict=True):
+        torch.testing.assert_close(found, value)
+
+
+def test_the_temperature_is_scipys():
+    """Brent's method on the same penalised loss: no derivative is used."""
+    problem = make_problem()
+    scores, a = 8 * problem.X @ problem.prior_mean.T, problem.sample_weight
+    t, _ = fit_log_temperature(scores, problem.y, a, centre=0.3, width=0.5)
+
+    def penalised(log_temperature):
+        loss = float(weighted_log_loss(scores / math.exp(log_temperature), problem.y, a))
+        return loss + 0.5 * ((log_temperature - 0.3) / 0.5) ** 2
+
+    found = minimize_scalar(penalised, bounds=(-5, 5), options={"xatol": 1e-9})
+    assert t == pytest.approx(found.x, abs=1e-6)
 
 
 def test_without_rows_that_tell_the_temperature_is_the_centre():

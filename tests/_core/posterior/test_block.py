@@ -1,6 +1,7 @@
 """Compact Gaussian posteriors against dense matrices."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -186,8 +187,22 @@ def test_a_frame_that_is_full_has_no_more_axes():
     assert float(wider.coordinates(rows)[1].abs().max()) < 1e-10  # nothing is left of them
 
 
-def test_weights_and_coordinates_give_the_same_logits():
-    problem = make_problem(bias_variance=0.1, metric=True)
+@pytest.mark.parametrize("n", [4, 30])
+@pytest.mark.parametrize("unit", [1.0, 1e-6, 1e6])
+def test_rows_within_the_frame_add_no_axes(n, unit):
+    """Combinations of its rows; what is left of them is rounding, whatever the unit."""
+    problem = make_problem(n=n, d=8)
+    problem = replace(problem, X=unit * problem.X)
+    frame = Frame.of(problem, Span.of(problem))
+    mixture = torch.randn(5, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rows = mixture @ problem.X
+    assert frame.extended(rows).basis.shape == frame.basis.shape == (8, min(n, 8))
+    assert float(frame.coordinates(rows)[1].abs().max()) == 0
+
+
+@pytest.mark.parametrize("bias_variance", [0.0, 0.1])
+def test_weights_and_coordinates_give_the_same_logits(bias_variance):
+    problem = make_problem(n=6, bias_variance=bias_variance, metric=True)
     frame = Frame.of(problem, Span.of(problem))
     phi, _ = frame.coordinates(problem.X)
     points = torch.randn(4, phi.shape[1], dtype=torch.float64)
