@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -235,6 +236,7 @@ def test_zero_shot_may_be_calibrated_on_any_rows(task):
         (("cat", "dog"), "ask a human", "ask a human", "U"),
         ((0, 1), "unsure", "unsure", "O"),
         (("cat", "dog"), None, None, "O"),
+        (("cat", "dog"), 7, 7, "O"),
         (np.array(["cat", "dog"], object), "auto", "abstain", "O"),
         ((False, True), "unsure", "unsure", "O"),
         ((0, 1), np.nan, np.nan, "f"),
@@ -387,6 +389,11 @@ def test_less_sure_rows_warn_and_say_how_many_are_accepted(calibrated):
     assert drift.p_value < 1e-6
     assert drift.coverage == calibrated.accept(X).mean() < drift.calibration_coverage == 0.8025
     assert 0.2 < drift.coverage < 0.45  # .6 to .65 of .5 to .65
+
+
+def test_drift_needs_a_fit():
+    with pytest.raises(NotFittedError):
+        SelectiveClassifier(Told(), coverage=0.5).check_drift(rows(0.1))
 
 
 def test_a_given_threshold_has_nothing_to_compare_with():

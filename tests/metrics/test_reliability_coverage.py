@@ -145,6 +145,7 @@ def test_the_figure_shows_the_table(kind):
     selected = {"sample": [6 / 8, 5 / 8], "class": [4 / 5, 4 / 5]}[kind]
     np.testing.assert_allclose(display.crosses_.get_ydata(), selected, rtol=1e-15)
     assert kind in display.ax_.get_ylabel()
+    assert display.ax_.get_xlabel() == "Confidence asked for, and accuracy to be kept"
 
 
 def test_thresholds_are_sorted_for_the_figure():

@@ -243,6 +243,9 @@ def test_columns_are_shares_or_numbers(normalize):
     right, wrong = steps[1], steps[3]
     np.testing.assert_allclose(right, display.right / (4 if normalize else 1))
     np.testing.assert_allclose(wrong, display.wrong / (2 if normalize else 1))
+    labels = {True: "Share of right, share of wrong", False: "Number of samples"}
+    assert display.ax_.get_ylabel() == labels[normalize]
+    assert display.ax_.get_ylim()[0] == 0
 
 
 def test_a_weight_of_zero_leaves_the_sample_out():
