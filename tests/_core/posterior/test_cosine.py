@@ -1,5 +1,8 @@
 """The cosine form and its recipe."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
@@ -77,6 +80,80 @@ def test_training_lowers_the_cross_entropy_of_the_support():
         )
 
     assert loss(posterior.mean) < 0.8 * loss(problem.prior_mean)
+
+
+def weighted_problem():
+    """Weights of mean 1.5, and a spread per class."""
+    weight = torch.tensor([1.0, 2.0], dtype=torch.float64).repeat(30)
+    std = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+    return replace(cosine_problem(), sample_weight=weight, prior_std=std)
+
+
+def test_the_loss_is_the_expected_cross_entropy_and_a_ramp_times_the_divergence():
+    """At a rate of zero nothing moves: each epoch's loss is that of the prior, from its draws."""
+    problem, reported = weighted_problem(), []
+    fitted = fit_cosine_posterior(
+        problem,
+        Recipe(epochs=2, learning_rate=0.0, warmup_rate=None),
+        torch.Generator().manual_seed(0),
+        averaging=AVERAGING,
+        callback=lambda epoch, loss: reported.append(loss),
+    )
+    torch.testing.assert_close(fitted.mean, problem.prior_mean)
+    torch.testing.assert_close(fitted.std, problem.prior_std)
+    generator = torch.Generator().manual_seed(0)
+    expected = []
+    for epoch in (1, 2):
+        torch.randperm(60, generator=generator)
+        noise = torch.randn(3, 4, 8, generator=generator, dtype=torch.float64)
+        losses = [
+            torch.nn.functional.cross_entropy(
+                cosine_logits(problem.X, problem.prior_mean + std, 10.0),
+                problem.y,
+                reduction="none",
+            )
+            for std in problem.prior_std[:, None] * noise
+        ]
+        fit = torch.stack(losses).mean(dim=0) @ problem.sample_weight / problem.sample_weight.sum()
+        # The recipe's divergence is 1 per weight where nothing has moved.
+        expected.append(float(fit) + epoch / 2 / 1000)
+    assert reported == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_two_steps_of_the_penalised_map_by_hand(scale):
+    """Whole batches: momentum 0.9, the rates of the recipe, and the gradient of the definition."""
+    problem = weighted_problem()
+    recipe = Recipe(epochs=2, learning_rate=0.05, warmup_rate=None)
+    penalty = torch.tensor([1.0, 2.0, 0.0, 4.0], dtype=torch.float64)
+    W, last = fit_cosine_map(
+        problem, recipe, torch.Generator(), penalty=penalty, residual_scale=scale
+    )
+    share = problem.sample_weight / problem.sample_weight.sum()
+    R = torch.zeros(4, 8, dtype=torch.float64)
+    velocity = torch.zeros_like(R)
+    for epoch in range(2):
+        R.requires_grad_(True)
+        moved = scale * R
+        V = problem.prior_mean + moved
+        scores = 10 * problem.X @ (V / V.norm(dim=1, keepdim=True)).T
+        losses = torch.nn.functional.cross_entropy(scores, problem.y, reduction="none")
+        loss = share @ losses + (penalty * moved.square().sum(dim=1)).sum() / 4
+        velocity = 0.9 * velocity + torch.autograd.grad(loss, R)[0]
+        R = R.detach() - recipe.rate(epoch) * velocity
+    torch.testing.assert_close(W, problem.prior_mean + scale * R)
+    assert last == pytest.approx(loss.item())
+
+
+def test_draws_are_the_mean_and_the_spread_of_each_class_times_normal_numbers():
+    problem = weighted_problem()
+    model = CosineModel(problem.prior_mean, problem.prior_std, 10.0, 2.0, AVERAGING)
+    draws = model.draws(problem.X, 2, 5)
+    generator = torch.Generator().manual_seed(5)
+    for draw in draws:
+        noise = torch.randn(4, 8, generator=generator, dtype=torch.float64)
+        W = problem.prior_mean + torch.diag(problem.prior_std) @ noise
+        torch.testing.assert_close(draw, cosine_logits(problem.X, W, 10.0) / 2)
 
 
 def test_a_heavy_divergence_keeps_the_prior():
