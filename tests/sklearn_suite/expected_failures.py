@@ -7,7 +7,6 @@ Each must fail: one that passes is an error, and has to leave this list.
 SPARSE = "X must be dense: features of images are"
 SPARSE_COEF = "coef_ stays dense: a Gaussian prior makes no weight zero"
 UNCONVERGED = "the stored numbers are of a LogisticRegression that stopped at tol=1e-4"
-AWAITED = "until decision_function is the logits, coef_ of two classes one row, rank 0 no error"
 PARTIAL_FIT = "the test wants an estimator without partial_fit"
 
 
@@ -15,13 +14,8 @@ def _one_label_of_all_curves(with_sample_weight, curve_kwargs, **_):
     return not with_sample_weight and not isinstance(curve_kwargs, list)
 
 
-def _three_or_more_classes(ensemble, n_classes):
-    return not ensemble and n_classes > 2
-
-
 EXPECTED_FAILURES = {
     "sklearn.ensemble.tests.test_bagging": {
-        "test_bagging_small_max_features": (AWAITED, None),
         "test_sparse_classification": (SPARSE, None),
     },
     "sklearn.ensemble.tests.test_stacking": {
@@ -35,9 +29,6 @@ EXPECTED_FAILURES = {
     "sklearn.metrics._plot.tests.test_roc_curve_display": {
         "test_roc_curve_display_plotting_from_cv_results": (UNCONVERGED, _one_label_of_all_curves)
     },
-    "sklearn.tests.test_calibration": {
-        "test_temperature_scaling": (AWAITED, _three_or_more_classes)
-    },
     "sklearn.tests.test_metaestimators": {
         # Of strings, which a TfidfVectorizer makes sparse.
         "test_meta_estimators_delegate_data_validation": (SPARSE, None)
@@ -46,7 +37,6 @@ EXPECTED_FAILURES = {
         "test_multiclass_estimator_attribute_error": (PARTIAL_FIT, None)
     },
     "sklearn.tests.test_multioutput": {
-        "test_classifier_chain_fit_and_predict": (AWAITED, None),
         "test_classifier_chain_fit_and_predict_with_sparse_data": (SPARSE, None),
         "test_base_chain_fit_and_predict_with_sparse_data_and_cv": (SPARSE, None),
         "test_multiclass_multioutput_estimator_predict_proba": (UNCONVERGED, None),
