@@ -6,6 +6,7 @@ import torch
 from skclip._core.linear.clap_prior import (
     AdaptiveMultipliers,
     clap_multipliers,
+    clap_precision,
     multiplier_variant,
     precision_of,
 )
@@ -20,9 +21,9 @@ def test_multipliers_are_the_weighted_mean_probabilities_of_the_true_class():
     ).log()
     y, weight = torch.tensor([0, 0, 1]), torch.tensor([1.0, 3.0, 2.0], dtype=torch.float64)
     expected = [(0.5 + 3 * 0.8) / 4, 0.2, ((0.5 + 3 * 0.8) / 4 + 0.2) / 2]
-    torch.testing.assert_close(
-        clap_multipliers(scores, y, weight), torch.tensor(expected, dtype=torch.float64)
-    )
+    expected = torch.tensor(expected, dtype=torch.float64)
+    torch.testing.assert_close(clap_multipliers(scores, y, weight), expected)
+    torch.testing.assert_close(clap_precision(scores, y, weight), 2 * 6 / 3 * expected)
 
 
 @pytest.mark.parametrize(

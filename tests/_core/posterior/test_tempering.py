@@ -47,6 +47,15 @@ def test_the_left_out_variance_is_that_of_the_posterior_without_the_row():
         torch.testing.assert_close(left[row], exact)
 
 
+def test_the_variance_of_the_prior_is_the_ceiling_of_a_left_out_one():
+    """Rounding can bring 1 - h q to zero; a row cannot say less than nothing."""
+    variance = torch.tensor([[1.0, 1.0, 0.5]], dtype=torch.float64)
+    curvature = torch.tensor([[1.0, 0.9, 1.0]], dtype=torch.float64)
+    ceiling, ones = torch.full((1, 3), 4.0).double(), torch.ones(1, dtype=torch.float64)
+    left = left_out_variance(variance, curvature, ceiling, ones, None)
+    torch.testing.assert_close(left, torch.tensor([[4.0, 4.0, 1.0]], dtype=torch.float64))
+
+
 def test_copies_in_a_group_are_one_row_of_their_weight():
     problem = make_problem(weighted=False)
     double = replace(
@@ -98,6 +107,34 @@ def test_the_temperature_that_made_the_labels_is_found(true_variance):
         hyperprior=HYPERPRIOR,
     )
     assert found.posterior_temperature in {0.0: (0.0, 0.1)}.get(true_variance, (true_variance,))
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_the_loss_is_that_of_the_averaged_probabilities(free):
+    """Of logits with a variance of T v over the squared temperature, and the prior's penalty."""
+    generator = torch.Generator().manual_seed(1)
+    data = left_out(1.0, n=50)
+    a, b, v = torch.rand(3, 50, 1, generator=generator, dtype=torch.float64) + 0.5
+    data = replace(data, variance=v * data.variance, weight=a[:, 0], sample_weight=b[:, 0])
+    noise, T = standard_normal(32, 3, seed=0), 0.3
+    hyperprior = Hyperprior(1.0, 1.0, log_temperature=0.2, temperature_width=0.5)
+    found = choose(data, noise, (T,), temperature=1.7, free=free, hyperprior=hyperprior)
+    draws = (data.scores + (T * v).sqrt() * noise[:, None]) / found.temperature
+    proba = torch.softmax(draws, dim=2).mean(dim=0)
+    losses = -proba[torch.arange(50), data.y].log()
+    penalty = 0.5 * ((math.log(found.temperature) - 0.2) / 0.5) ** 2
+    assert found.loss == pytest.approx(float(a[:, 0] @ losses) + penalty * free, rel=1e-12)
+    assert found.log_likelihood == pytest.approx(-float(b[:, 0] @ losses / b.sum()), rel=1e-12)
+    assert (found.temperature == pytest.approx(1.7)) == (not free)
+
+
+def test_a_temperature_that_is_given_stays_and_so_does_that_of_the_mean():
+    """Only averaging flattens: without it the temperature is the one that suits the mean."""
+    settings = {"temperature": 3.0, "hyperprior": HYPERPRIOR}
+    noise = standard_normal(64, 3, seed=0)
+    given = choose(left_out(0.0), noise, (1.0,), free=False, **settings)
+    at_the_mean = choose(left_out(0.0), noise, (0.0,), free=True, **settings)
+    assert (given.temperature, at_the_mean.temperature) == pytest.approx((3.0, 3.0))
 
 
 def test_a_free_temperature_sharpens_what_averaging_flattens():
