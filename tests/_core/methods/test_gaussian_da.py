@@ -54,6 +54,17 @@ def test_linear_scores_are_log_densities(n, shrinkage):
     assert_equal_up_to_rows(p.X @ W.T + b, dense)
 
 
+@pytest.mark.parametrize("shrinkage", [0.0, 0.3, None])
+def test_the_precision_is_the_pseudo_inverse_of_the_shrunk_scatter(shrinkage):
+    """Of rank six in eight dimensions where nothing is shrunk: no precision off the scatter."""
+    p = make_problem(n=10)
+    classes = GaussianClasses.of(p.X, p.y, p.sample_weight, 4, shrinkage)
+    s = published_shrinkage(p.sample_weight, 8) if shrinkage is None else shrinkage
+    precision = classes.axes @ torch.diag(classes.precision()) @ classes.axes.T
+    torch.testing.assert_close(precision, dense_precision(p.X, p.y, p.sample_weight, s))
+    assert int((classes.precision() > 0).sum()) == (6 if shrinkage == 0 else 8)
+
+
 def test_the_automatic_shrinkage_is_a_multiple_of_the_published_precision():
     p = make_problem(n=30, weighted=False)
     n, d = p.X.shape
