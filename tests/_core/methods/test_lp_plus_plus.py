@@ -63,6 +63,17 @@ def test_the_tenth_iteration_is_a_gradient_step_of_the_multipliers_too():
     torch.testing.assert_close(blend.alpha, (alpha - step_sizes(p)[1] * gradient).detach())
 
 
+@pytest.mark.parametrize(("n", "d"), [(12, 3), (3, 12)])
+def test_steps_are_two_over_and_an_eighth_over_the_bounds_of_the_curvature(n, d):
+    p = blend_problem(n=n, d=d)
+    a, Z = p.sample_weight, torch.cat([p.X, torch.ones(n, 1, dtype=torch.float64)], dim=1)
+    share = a / a.sum()
+    of_weights = torch.linalg.eigvalsh(Z.T @ (share[:, None] * Z))[-1] / 2
+    of_alpha = (share @ (p.X @ p.prototypes.T).square()).max() / 2
+    expected = (2 / float(of_weights), 1 / (8 * float(of_alpha)))
+    assert step_sizes(p) == pytest.approx(expected)
+
+
 def test_steps_do_not_exceed_twice_the_inverse_curvature():
     """At random points, whose Hessians autograd knows."""
     p = blend_problem(n=12, d=3)
