@@ -1,5 +1,7 @@
 """Kernel ridge regression: the kernel, the solution, and leaving out without refitting."""
 
+import math
+
 import pytest
 import torch
 
@@ -75,6 +77,31 @@ def test_groups_may_differ_in_size(problem, targets):
 def grid(**changes):
     given = {"betas": [1.0, 2.0], "ridges": [0.1, 1.0], "weight": None, "temperature": None}
     return KernelGrid(**(given | {"width": 1.0, "temperature_width": 0.3} | changes))
+
+
+@pytest.mark.parametrize("weight", [None, 2.0])
+def test_the_choice_is_the_least_left_out_loss_among_ridges_then_among_betas(weight):
+    """Of log-loss at the given temperature and the priors of both logarithms."""
+    p = make_problem(n=30)
+    a, text = p.sample_weight, p.X @ p.prior_mean.T
+    targets = torch.nn.functional.one_hot(p.y, 4) - text
+    betas, ridges = (1.0, 3.0, 0.4), (0.5, 2.0, 0.1)
+    groups = Groups.of(torch.arange(30), a)
+
+    def loss(beta, ridge):
+        fit = left_out_fit(kernel(p.X, p.X, beta), targets, a, ridge, groups)
+        scores = 5.0 * (text + (ridge if weight is None else weight) * fit) / 1.3
+        losses = torch.nn.functional.cross_entropy(scores, p.y, reduction="none")
+        logs = math.log(beta / betas[0]), math.log(ridge / ridges[0])
+        return float(a @ losses) + 0.5 * ((logs[0] / 0.7) ** 2 + (logs[1] / 0.7) ** 2)
+
+    ridge = min(ridges, key=lambda ridge: loss(betas[0], ridge))
+    beta = min(betas, key=lambda beta: loss(beta, ridge))
+    candidates = grid(betas=betas, ridges=ridges, weight=weight, temperature=1.3, width=0.7)
+    found = select(p.X, p.y, a, text, torch.arange(30), candidates, 5.0)
+    assert (found.beta, found.ridge, found.temperature) == (beta, ridge, 1.3)
+    assert found.loss == pytest.approx(loss(beta, ridge))
+    assert found.log_likelihood == pytest.approx(-found.loss / float(a.sum()))
 
 
 def test_the_selection_has_the_lowest_loss_of_its_line():

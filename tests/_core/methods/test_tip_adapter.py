@@ -1,5 +1,7 @@
 """The cache against its definition, and leave-one-out against caches built without the image."""
 
+import math
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -156,6 +158,18 @@ def test_left_out_sums_have_the_expectation_of_a_new_image():
         new.append(class_affinities(pool[order[4], None], cache, BETAS)[:, 0, 0])
         left_out.append(left_out_affinities(support, slice(0, 1), cache, BETAS)[:, 0, 0])
     torch.testing.assert_close(torch.stack(left_out).mean(0), torch.stack(new).mean(0))
+
+
+def test_the_prior_of_the_grid_is_gaussian_in_the_logarithms():
+    """Rows are betas and columns alphas; what is given has no prior."""
+    grid = Grid(alphas=(1.0, 4.0), betas=(2.0, 4.0, 8.0), centre=(2.0, 4.0), width=(0.5, 2.0))
+    expected = [
+        [0.5 * ((math.log(b / 4) / 2) ** 2 + (math.log(a / 2) / 0.5) ** 2) for a in (1, 4)]
+        for b in (2, 4, 8)
+    ]
+    torch.testing.assert_close(grid.penalty(), torch.tensor(expected, dtype=torch.float64))
+    given = replace(grid, betas=(0.0,))
+    assert given.penalty().tolist() == [pytest.approx([2 * math.log(2) ** 2] * 2)]
 
 
 def test_the_choice_minimises_the_left_out_loss():
