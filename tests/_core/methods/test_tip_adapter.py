@@ -122,6 +122,16 @@ def test_a_key_is_the_unit_mean_of_its_rows():
     torch.testing.assert_close(own, torch.tensor([3.0] * 9 + [0.0] * 3, dtype=torch.float64))
 
 
+def test_a_key_of_raw_rows_is_their_plain_mean():
+    X, _, _ = make_rows(n=12, unit=False)
+    groups = torch.arange(12) // 3
+    weight = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64).repeat(4)
+    cache, owner, _ = build_cache(X, groups, weight, 4, groups=groups, unit=False)
+    means = (X[0::3] + 2 * X[1::3] + 0.5 * X[2::3]) / 3.5
+    torch.testing.assert_close(cache.keys[owner[::3]], means)
+    torch.testing.assert_close(cache.offsets[owner[::3]], 0.5 * means.square().sum(dim=1))
+
+
 @pytest.mark.parametrize("grouped", [False, True])
 def test_a_left_out_image_is_the_cache_without_its_key(grouped):
     """Up to the scale of its class, from what stays to all of it."""
