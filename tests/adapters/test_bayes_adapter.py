@@ -73,6 +73,38 @@ def test_one_precision_per_class_moves_each_class_as_told(task):
     np.testing.assert_array_equal(free_first.prior_precision_, [1.0, 1e8, 1e8, 1e8])
 
 
+@pytest.mark.parametrize("text", [True, False])
+@pytest.mark.parametrize(("fit_intercept", "free"), [(True, True), (False, False), ("auto", None)])
+def test_a_free_intercept_predicts_each_class_as_often_as_it_occurs(
+    task, text, fit_intercept, free
+):
+    """On the support, where the gradient in the intercepts vanishes. "auto" frees it without text,
+    where a cosine has no meaning of its own."""
+    keep = np.arange(24) % 4 <= np.arange(24) % 5  # unequal frequencies
+    X, y = task.X[keep], task.y[keep]
+    adapter = BayesAdapterClassifier(
+        task.text if text else None,
+        prior_precision=5.0,
+        temperature=1.0,
+        fit_intercept=fit_intercept,
+        tol=1e-10,
+    ).fit(X, y)
+    gap = np.abs(adapter.predict_proba(X).mean(axis=0) - np.bincount(y) / len(y)).max()
+    assert (gap < 1e-7) == (free if free is not None else not text)
+    if fit_intercept is False:
+        np.testing.assert_array_equal(adapter.intercept_, 0)
+
+
+def test_the_table_of_the_search_holds_what_was_chosen(task):
+    adapter = BayesAdapterClassifier(task.text).fit(task.X, task.y)
+    table = adapter.loo_results_
+    best = np.argmax(table["log_posterior"])
+    np.testing.assert_allclose(adapter.prior_precision_, table["prior_precision"][best])
+    # Candidates are powers of ten by halves.
+    np.testing.assert_allclose(np.diff(np.log10(table["prior_precision"])), 0.5)
+    assert adapter.temperature_ == pytest.approx(table["temperature"][best], rel=1e-3)
+
+
 def test_the_temperature_divides_the_logits(task):
     warm = BayesAdapterClassifier(task.text, prior_precision=10.0, temperature=2.0)
     plain = BayesAdapterClassifier(task.text, prior_precision=10.0, temperature=1.0)
