@@ -4,6 +4,7 @@ import json
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -283,6 +284,12 @@ def itself(text):
     return classifier
 
 
+def without_scale(text):
+    classifier = ZeroShotClassifier(text)
+    del classifier.logit_scale
+    return classifier
+
+
 UNSTORABLE = {
     "step": (
         lambda text: make_pipeline(SelectKBest(), ZeroShotClassifier(text)),
@@ -309,6 +316,18 @@ UNSTORABLE = {
     "tensor": (
         lambda text: ZeroShotClassifier(torch.zeros(3)),
         r"ZeroShotClassifier\.prototypes is of the class torch\.Tensor\. Pass value\.cpu",
+    ),
+    "table": (
+        lambda text: ZeroShotClassifier(pd.DataFrame(text)),
+        r"hold: .*; ZeroShotClassifier\.prototypes is of the class pandas.*\. Pass value\.to_numpy",
+    ),
+    "complex number": (
+        lambda text: ZeroShotClassifier(text, logit_scale=np.complex128(1)),
+        r"ZeroShotClassifier\.logit_scale is of the class numpy\.complex128",
+    ),
+    "lost parameter": (
+        without_scale,
+        "must have its parameters as attributes; ZeroShotClassifier lacks logit_scale",
     ),
     "complex": (
         lambda text: ZeroShotClassifier(text.astype(complex)),

@@ -50,10 +50,16 @@ def test_status_tells_that_the_iterations_ran_out():
 
 def test_an_unreachable_tolerance_ends():
     """Rounding keeps the certificate above 1e-30; the solver must say so and stop."""
-    problem = make_problem(n=60)
-    result = solve_map(problem, tol=1e-30, max_iter=1000, solver="newton-cg")
+    problem, steps = make_problem(n=60), []
+    result = solve_map(
+        problem,
+        tol=1e-30,
+        max_iter=1000,
+        solver="newton-cg",
+        callback=lambda *step: steps.append(step),
+    )
     assert result.status is Status.PRECISION
-    assert result.n_iter < 50
+    assert result.n_iter == len(steps) < 50
     assert result.gradient_norm < 1e-14
 
 
