@@ -144,6 +144,8 @@ def test_every_file_may_be_skipped(embed, tmp_path):
     bad.write_text("no image")
     report = embed([bad] * 9, on_error="skip")
     assert report.features.shape == (0, 16)
+    assert [failed.position for failed in report.failures] == list(range(9))
+    assert len(np.load(report.out / "positions.npy")) == report.n_rows == 0
 
 
 def test_shards_with_failures_are_done_again_for_another_on_error(embed, broken, encoded):

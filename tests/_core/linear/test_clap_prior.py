@@ -19,11 +19,11 @@ def test_multipliers_are_the_weighted_mean_probabilities_of_the_true_class():
     scores = torch.tensor(
         [[0.5, 0.3, 0.2], [0.8, 0.1, 0.1], [0.6, 0.2, 0.2]], dtype=torch.float64
     ).log()
-    y, weight = torch.tensor([0, 0, 1]), torch.tensor([1.0, 3.0, 2.0], dtype=torch.float64)
+    y, weight = torch.tensor([0, 0, 1]), torch.tensor([0.25, 0.75, 0.5], dtype=torch.float64)
     expected = [(0.5 + 3 * 0.8) / 4, 0.2, ((0.5 + 3 * 0.8) / 4 + 0.2) / 2]
     expected = torch.tensor(expected, dtype=torch.float64)
     torch.testing.assert_close(clap_multipliers(scores, y, weight), expected)
-    torch.testing.assert_close(clap_precision(scores, y, weight), 2 * 6 / 3 * expected)
+    torch.testing.assert_close(clap_precision(scores, y, weight), 2 * 1.5 / 3 * expected)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,8 @@ def test_precisions_are_twice_the_rows_per_class_times_the_multipliers():
 
 
 def test_a_multiplier_of_zero_still_has_a_prior():
-    assert float(precision_of(torch.zeros(2), 1.0).min()) > 0
+    """That of a multiplier of a millionth."""
+    torch.testing.assert_close(precision_of(torch.zeros(2), 3.0), torch.full((2,), 3e-6))
 
 
 def test_adaptive_multipliers_add_the_distance_times_that_of_the_epoch_before():

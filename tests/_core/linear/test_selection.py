@@ -160,6 +160,8 @@ def test_the_centres_for_a_text_are_those_of_the_formula():
         assert found.log_temperature == pytest.approx(
             -0.2 + 0.1 * math.log(rho) + 0.4 * s, abs=1e-9
         )
+        assert (found.precision_width, found.temperature_width) == (0.5, 0.15)
+        assert (found.step, found.reach, found.patience) == (10**0.5, 3, 1)
         assert (0.09 * rho > 1) == (sign < 0)
         assert abs(s) > 0.05
 
