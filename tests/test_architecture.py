@@ -49,11 +49,8 @@ COMMANDS = {"cache"}
 
 # Underscored, but meant to be used from outside: scikit-learn's and named tuples'.
 DOCUMENTED = {"_parameter_constraints", "_asdict", "_fields", "_replace"}
-# Who stores an estimator must know which weights it refers to; one file is for scikit-learn.
-FRIENDS = {
-    ("persistence/estimators.py", "_config"),
-    ("utils/sklearn_private.py", "_serialize"),
-}
+# The file that is for private names of scikit-learn calls a private method too.
+FRIENDS = {("utils/sklearn_private.py", "_serialize")}
 IMPORTERS = {"__import__", "import_module", "import_optional"}
 
 
