@@ -26,6 +26,8 @@ templates_path = ["_templates"]
 default_role = "py:obj"
 
 autosummary_generate = True
+# Types are in the docstrings, in words.
+autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_validation_checks = {"GL03", "GL08", "PR01", "PR02", "PR03", "RT01", "SS03"}
 # Methods that scikit-learn writes: their docstrings are not ours to check.

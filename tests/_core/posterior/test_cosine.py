@@ -1,6 +1,5 @@
 """The cosine form and its recipe."""
 
-import math
 from dataclasses import replace
 
 import pytest
