@@ -6,7 +6,6 @@ import torch
 from skclip._core.linear.clap_prior import (
     AdaptiveMultipliers,
     clap_multipliers,
-    clap_precision,
     multiplier_variant,
     precision_of,
 )
@@ -23,7 +22,7 @@ def test_multipliers_are_the_weighted_mean_probabilities_of_the_true_class():
     expected = [(0.5 + 3 * 0.8) / 4, 0.2, ((0.5 + 3 * 0.8) / 4 + 0.2) / 2]
     expected = torch.tensor(expected, dtype=torch.float64)
     torch.testing.assert_close(clap_multipliers(scores, y, weight), expected)
-    torch.testing.assert_close(clap_precision(scores, y, weight), 2 * 1.5 / 3 * expected)
+    torch.testing.assert_close(precision_of(expected, weight.sum()), 2 * 1.5 / 3 * expected)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_steps_are_two_over_and_an_eighth_over_the_bounds_of_the_curvature(n, d)
     a, Z = p.sample_weight, torch.cat([p.X, torch.ones(n, 1, dtype=torch.float64)], dim=1)
     share = a / a.sum()
     of_weights = torch.linalg.eigvalsh(Z.T @ (share[:, None] * Z))[-1] / 2
-    of_alpha = (share @ (p.X @ p.prototypes.T).square()).max() / 2
+    of_alpha = (share @ (p.X @ p.prior_mean.T).square()).max() / 2
     expected = (2 / float(of_weights), 1 / (8 * float(of_alpha)))
     assert step_sizes(p) == pytest.approx(expected)
 

@@ -132,7 +132,7 @@ def test_the_callback_sees_every_iteration():
         callback=lambda *state: seen.append(state),
     )
     assert [iteration for iteration, _, _ in seen] == list(range(1, result.n_iter + 1))
-    assert seen[-1][1:] == (result.objective, result.certificate)
+    assert seen[-1][1:] == (result.objective, result.gradient_norm)
 
 
 def test_status_tells_that_the_iterations_ran_out():

@@ -82,7 +82,7 @@ def test_steps_become_exact_near_the_minimum():
     for before, after in pairwise(norms):
         assert after <= 1.001 * min(0.25, (before / norms[0]) ** 0.5) * before
     assert [iteration for iteration, _, _ in seen] == list(range(1, result.n_iter + 1))
-    assert seen[-1][1:] == (result.objective, result.certificate)
+    assert seen[-1][1:] == (result.objective, result.gradient_norm)
 
 
 def test_the_unit_of_the_value_does_not_matter():
