@@ -39,7 +39,7 @@ class _Posterior(BaseEstimator):
         self.n_samples = n_samples
         self.average = average
 
-    def settings(self, problem: Problem, seed: int) -> PosteriorSettings:
+    def _settings(self, problem: Problem, seed: int) -> PosteriorSettings:
         """As the core takes them, after a check."""
         self._validate_params()
         return PosteriorSettings(
@@ -153,7 +153,7 @@ def posterior_settings(
         return PosteriorSettings("map", covariance, (0.0,), Averaging(1, seed))
     if isinstance(posterior, str):
         posterior = Laplace() if posterior == "laplace" else Variational()
-    return posterior.settings(problem, seed)
+    return posterior._settings(problem, seed)
 
 
 def paper_temperature(problem: Problem) -> float:

@@ -152,6 +152,17 @@ class SampleAdaptiveScaling(MetaEstimatorMixin, BaseAdapterClassifier):
         return self._publish(linear_model(problem, problem.prior_mean))
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
+        """Logarithm of :meth:`predict_proba`, accurate for tiny probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Natural logarithm, columns in the order of ``classes_``.
+        """
         return log_softmax(self.logits(X), axis=1)
 
     def logits(self, X: ArrayLike) -> np.ndarray:
