@@ -10,8 +10,10 @@ import inspect
 import numpy as np
 import pytest
 import sklearn.linear_model
+import torch
 from expected_failures import EXPECTED_FAILURES
 from sklearn.linear_model import LogisticRegression as Original
+from threadpoolctl import threadpool_limits
 
 from skclip import BayesAdapterClassifier
 
@@ -50,6 +52,12 @@ for name, value in (BayesAdapterClassifier().get_params() | FIXED).items():
         setattr(LogisticRegression, name, value)
 
 sklearn.linear_model.LogisticRegression = LogisticRegression
+
+
+def pytest_sessionstart():
+    """One thread, where scikit-learn's conftest has one per core: all problems are small."""
+    threadpool_limits(1)
+    torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(config, items):
