@@ -13,8 +13,10 @@ __all__ = [
     "ImageError",
     "PersistenceError",
     "PrototypeMismatchError",
+    "StudyError",
     "DriftWarning",
     "GuaranteeWarning",
+    "StudyWarning",
 ]
 
 
@@ -46,9 +48,17 @@ class PrototypeMismatchError(SkclipError, ValueError):
     """Prototypes and data disagree in classes or in the number of features."""
 
 
+class StudyError(SkclipError, ValueError):
+    """A study cannot mean what its description says: an unknown key, method or kind of value."""
+
+
 class DriftWarning(UserWarning):
     """New rows do not look like those that a guarantee was calibrated on."""
 
 
 class GuaranteeWarning(UserWarning):
     """A guarantee that was asked for cannot be given with the rows at hand."""
+
+
+class StudyWarning(UserWarning):
+    """Results are not what was found: rows computed again, images left out, a wait for others."""

@@ -5,6 +5,7 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
+from skclip.benchmark.csv_cells import safe_cell
 from skclip.benchmark.tables import CROSS
 
 __all__ = ["FORMATS", "list_table", "page", "to_csv", "to_latex", "to_rst"]
@@ -41,7 +42,11 @@ def to_rst(table):
 
 
 def to_csv(table):
-    return table.frame.to_csv(index=False, lineterminator="\n")
+    return (
+        table.frame.map(safe_cell)
+        .rename(columns=safe_cell)
+        .to_csv(index=False, lineterminator="\n")
+    )
 
 
 def to_latex(table):
@@ -68,8 +73,9 @@ FORMATS = {"rst": ("rst", to_rst), "csv": ("csv", to_csv), "latex": ("tex", to_l
 
 
 def _rst(text):
-    r"""What would be markup, escaped: ``\*``, and an underscore that ends a word."""
-    return re.sub(r"([\\*`|]|_(?!\w))", r"\\\1", text)
+    r"""What would be markup, escaped: ``\*``, an underscore that ends a word, a directive."""
+    text = re.sub(r"([\\*`|]|_(?!\w))", r"\\\1", text)
+    return re.sub(r"^(?=[.:>+=~-](?!\d))", r"\\", text)
 
 
 _TEX = str.maketrans(

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
+from skclip.benchmark.csv_cells import safe_cell, text_of_cell
+from skclip.exceptions import DatasetError
 from skclip.utils.files import write_text
+from skclip.utils.messages import listing
 
 __all__ = ["ResultFile"]
 
@@ -32,13 +36,41 @@ class ResultFile:
         self.path, self.key, self.columns = Path(path), tuple(key), (*key, *values)
 
     def read(self) -> dict[tuple[str, ...], Row]:
-        """Rows by key. A last line without its end, cut off by a kill, is dropped."""
-        if not self.path.exists():
+        """Rows by key. A last line without its end, cut off by a kill, is dropped.
+
+        Columns that the file lacks, because an older version wrote it, are empty; those that it
+        has more are dropped.
+
+        Raises
+        ------
+        DatasetError
+            If the file is not such a table.
+        """
+        content = self.path.read_bytes() if self.path.exists() else b""
+        if not content:
             return {}
-        text = self.path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        rows = list(csv.DictReader(io.StringIO(whole, newline="")))
-        return {tuple(row[name] for name in self.key): row for row in rows}
+        try:
+            whole = content[: content.rfind(b"\n") + 1].decode("utf-8-sig")
+            header, *lines = csv.reader(io.StringIO(whole, newline="")) if whole else [[]]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DatasetError(
+                f"{self.path} must be a table of results in UTF-8; it cannot be read: {error}. "
+                "Move it away."
+            ) from error
+        lacking = [name for name in self.key if name not in header]
+        uneven = [number for number, line in enumerate(lines, 2) if len(line) != len(header)]
+        if lacking or uneven:
+            found = f"no {listing(lacking)}" if lacking else f"others in line {listing(uneven)}"
+            raise DatasetError(
+                f"Every line of {self.path} must have the columns {', '.join(self.key)}, ... of "
+                f"results; got {found}. Move it away."
+            )
+        rows = {}
+        for line in lines:
+            cells = dict(zip(header, map(text_of_cell, line), strict=True))
+            row = {name: cells.get(name, "") for name in self.columns}
+            rows[tuple(row[name] for name in self.key)] = row
+        return rows
 
     def replace(self, rows: Iterable[Row]) -> None:
         """Write all rows, sorted by key, in one step."""
@@ -47,7 +79,7 @@ class ResultFile:
 
     def append(self, rows: Iterable[Row]) -> None:
         """Append whole lines in one write, so that a stopped run leaves at most one cut off."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with self.path.open("a", encoding="utf-8", newline="") as file:
             file.write(self._lines(rows))
             file.flush()
             os.fsync(file.fileno())
@@ -81,7 +113,8 @@ class ResultFile:
 
     def _lines(self, rows: Iterable[Row]) -> str:
         lines = io.StringIO()
-        csv.DictWriter(lines, self.columns, lineterminator="\n").writerows(rows)
+        cells = ({name: safe_cell(str(value)) for name, value in row.items()} for row in rows)
+        csv.DictWriter(lines, self.columns, lineterminator="\n").writerows(cells)
         return lines.getvalue()
 
     def _order(self, row: Row) -> list[tuple[int, float, str]]:
@@ -92,7 +125,6 @@ class ResultFile:
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(text))  # a data set may be called "nan"
     except ValueError:
         return False
-    return True
