@@ -4,11 +4,14 @@ import math
 
 import numpy as np
 
+from skclip.benchmark.array_files import read_arrays
 from skclip.benchmark.figures import style_of
 from skclip.benchmark.runner import prediction_path
 from skclip.benchmark.study import label_of
+from skclip.exceptions import DatasetError
 from skclip.metrics import risk_coverage_curve
 from skclip.metrics.binning import bin_confidences, bin_edges
+from skclip.utils.messages import listing
 
 __all__ = [
     "FEWEST",
@@ -19,6 +22,7 @@ __all__ = [
 ]
 
 _N_BINS = 10
+_STORED = ("confidence", "predicted", "true")
 # Fewer predictions say nothing about the accuracy in a bin.
 FEWEST = 20
 _MOST_POINTS = 300
@@ -37,11 +41,26 @@ def pooled_predictions(study, settings, shots):
             continue
         parts = []
         for path in paths:
-            with np.load(path, allow_pickle=False) as file:
-                parts.append((file["confidence"], file["predicted"] == file["true"]))
+            parts.append(_predictions(path))
         confidence, correct = (np.concatenate(part) for part in zip(*parts, strict=True))
-        pooled[method] = confidence.astype(np.float64), correct
+        pooled[method] = confidence, correct
     return {method: pooled[method] for method in study.methods if method in pooled}
+
+
+def _predictions(path):
+    """Confidence and whether it is right, of each test row."""
+    arrays = read_arrays(path)
+    found = [np.asarray(arrays[name]) for name in _STORED if name in arrays]
+    shapes = {array.shape for array in found}
+    if len(found) < 3 or len(shapes) > 1 or found[0].ndim != 1 or not found[0].size:
+        raise DatasetError(
+            f"{path} must hold {', '.join(_STORED)}, one of each per test row; got "
+            f"{listing(sorted(shapes))}. Remove it: figures are drawn without."
+        )
+    confidence, predicted, true = found
+    if confidence.dtype.kind != "f" or not ((confidence >= 0) & (confidence <= 1 + 1e-6)).all():
+        raise DatasetError(f"{path} must hold confidences in [0, 1]; got others. Remove it.")
+    return confidence.astype(np.float64), predicted == true
 
 
 def reliability_diagrams(study, pooled):

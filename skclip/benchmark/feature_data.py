@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from os import PathLike
@@ -10,15 +11,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 
+from skclip.backbones import get_backbone
+from skclip.benchmark.array_files import read_arrays
+from skclip.benchmark.csv_cells import one_line
 from skclip.datasets import ImageDataset
-from skclip.exceptions import DatasetError
+from skclip.exceptions import DatasetError, ImageError, StudyError, StudyWarning
 from skclip.features import CLIPFeaturizer
 from skclip.prompts import RAW_TEXT_NORM, ClassPrompts, Prototypes
+from skclip.store import file_stamp
 from skclip.utils.files import replace_file
 from skclip.utils.messages import listing
 
-__all__ = ["FeatureDataset", "embed_dataset", "load_feature_dataset"]
+__all__ = ["INDIFFERENT", "FeatureDataset", "embed_dataset", "load_feature_dataset"]
+
+# Parameters of CLIPFeaturizer on which no feature depends.
+INDIFFERENT = {"batch_size", "n_jobs", "cache_dir", "cache_limit", "on_error", "verbose"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +36,8 @@ class FeatureDataset:
 
     `features` maps a split to (n, d) float64 and `labels` to (n,) codes 0 to c - 1;
     `prototypes` are those of the c classes, labelled by their codes; `text_norm` is the
-    median norm of raw text embeddings; `fingerprint` identifies features and texts.
+    median norm of raw text embeddings; `fingerprint` identifies features and texts; `left_out`
+    names the images that could not be read.
     """
 
     features: dict[str, NDArray[np.float64]]
@@ -37,6 +47,7 @@ class FeatureDataset:
     backbone: str
     text_norm: float
     fingerprint: str
+    left_out: tuple[str, ...] = ()
 
 
 def load_feature_dataset(path: str | PathLike[str]) -> FeatureDataset:
@@ -56,11 +67,10 @@ def load_feature_dataset(path: str | PathLike[str]) -> FeatureDataset:
     Raises
     ------
     DatasetError
-        If an array is missing or has the wrong shape.
+        If it cannot be read, or an array is missing or is not what it must be.
     """
-    path = Path(path).expanduser()
-    stamp = max((p.stat().st_mtime_ns for p in _files(path)), default=0)
-    return _load(path.resolve(), stamp)
+    path = Path(path).expanduser().resolve()
+    return _load(path, tuple(file_stamp(p, p.stat()) for p in _files(path)))
 
 
 def _files(path):
@@ -75,36 +85,63 @@ def _files(path):
 
 
 @lru_cache(maxsize=8)
-def _load(path: Path, stamp: int) -> FeatureDataset:
-    """One copy per process; `stamp` tells a changed file from the one that was read."""
-    if path.is_file():
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    else:
-        arrays = {p.stem: np.load(p, allow_pickle=False) for p in _files(path)}
+def _load(path: Path, stamps: tuple[bytes, ...]) -> FeatureDataset:
+    """One copy per process; `stamps` tell a changed file from the one that was read."""
+    arrays = read_arrays(path)
     if "text_features" not in arrays:
         raise DatasetError(
             f"{path} must hold text_features of shape (n_classes, n_features); got "
             f"{listing(sorted(arrays))}."
         )
-    text = arrays["text_features"].astype(np.float64)
+    text = _numbers(path, "text_features", arrays["text_features"])
+    if text.ndim != 2 or not text.size:
+        raise DatasetError(
+            f"text_features must be (n_classes, n_features), one row per class; got {text.shape} "
+            f"in {path}."
+        )
     splits = [name.removesuffix("_features") for name in arrays if name.endswith("_features")]
     splits = [split for split in splits if split != "text"]
     features, labels = {}, {}
     for split in splits:
         X, y = arrays[f"{split}_features"], arrays.get(f"{split}_labels")
         features[split], labels[split] = _checked_split(path, split, X, y, text)
-    scale = float(arrays["logit_scale"]) if "logit_scale" in arrays else None
     names = arrays.get("class_names", np.arange(len(text)))
+    if names.shape != (len(text),):
+        raise DatasetError(
+            f"class_names must be ({len(text)},), one per text feature; got {names.shape} in "
+            f"{path}."
+        )
+    scale = _scalar(path, "logit_scale", arrays)
     return FeatureDataset(
         features=features,
         labels=labels,
         prototypes=Prototypes(text, np.arange(len(text)), logit_scale=scale),
         class_names=tuple(str(name) for name in names),
-        backbone=str(arrays.get("backbone", "precomputed")),
-        text_norm=float(arrays.get("text_norm", RAW_TEXT_NORM)),
-        fingerprint=_digest(*(arrays[name] for name in sorted(arrays))),
+        backbone=one_line(str(arrays.get("backbone", "precomputed"))),
+        text_norm=_scalar(path, "text_norm", arrays) or RAW_TEXT_NORM,
+        fingerprint=_digest(arrays),
+        left_out=tuple(map(str, arrays.get("left_out", ()))),
     )
+
+
+def _numbers(path, name, array):
+    """The array as float64, if it holds finite numbers."""
+    if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+        raise DatasetError(
+            f"{name} must hold finite numbers; got {array.dtype} "
+            f"{'with NaN or infinite values ' * (array.dtype.kind == 'f')}in {path}."
+        )
+    return array.astype(np.float64)
+
+
+def _scalar(path, name, arrays):
+    """A positive number, or None where there is none."""
+    if name not in arrays:
+        return None
+    value = _numbers(path, name, arrays[name])
+    if value.size != 1 or value.item() <= 0:
+        raise DatasetError(f"{name} must be one positive number; got {arrays[name]} in {path}.")
+    return value.item()
 
 
 def _checked_split(path, split, X, y, text):
@@ -115,18 +152,21 @@ def _checked_split(path, split, X, y, text):
             f"{split}_features must be (n, {text.shape[1]}), as wide as text_features, and "
             f"{split}_labels (n,); got {X.shape} and {y.shape} in {path}."
         )
-    if len(y) and not (y.min() >= 0 and y.max() < len(text)):
+    wrong = np.setdiff1d(y, np.arange(len(text))) if y.dtype.kind in "fiu" else y
+    if len(wrong):
         raise DatasetError(
             f"{split}_labels must be codes from 0 to {len(text) - 1}, one per text feature; got "
-            f"{y.min()} to {y.max()} in {path}."
+            f"{listing(wrong)} in {path}."
         )
-    return X.astype(np.float64), y.astype(np.int64)
+    return _numbers(path, f"{split}_features", X), y.astype(np.int64)
 
 
-def _digest(*arrays):
+def _digest(arrays):
+    """Of all that decides numbers: not of when files changed, nor of what could not be read."""
     digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(str((array.shape, array.dtype.str)).encode())
+    for name in sorted(set(arrays) - {"stamp", "left_out"}):
+        array = arrays[name]
+        digest.update(str((name, array.shape, array.dtype.str)).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
 
@@ -138,6 +178,7 @@ def embed_dataset(
     pretrained: str | Path,
     model: str | None = None,
     templates: Any = None,
+    on_error: str = "raise",
     verbose: int = 0,
     **parameters: Any,
 ) -> Path:
@@ -147,11 +188,15 @@ def embed_dataset(
     ----------
     dataset : skclip.datasets.ImageDataset
     path : path-like
-        Of the file; kept when it was made from the same images, model and templates.
+        Of the file; kept when it was made from the same images, class names, templates, weights
+        and parameters.
     pretrained, model : str
         As in :class:`skclip.CLIPFeaturizer`.
     templates : default=None
         As in :class:`skclip.ClassPrompts`; those of the data set when None.
+    on_error : {"raise", "skip"}, default="raise"
+        What images that cannot be read do, of any split: an error that counts them, or they are
+        left out, with a warning that does.
     verbose : int, default=0
         Show a progress bar.
     **parameters
@@ -161,45 +206,93 @@ def embed_dataset(
     -------
     Path
         Of the file, for :func:`load_feature_dataset`.
+
+    Raises
+    ------
+    ImageError
+        If an image cannot be read and `on_error` is "raise". All others are embedded then, and
+        kept.
     """
     path = Path(path)
-    featurizer = CLIPFeaturizer(model, pretrained=pretrained, verbose=verbose, **parameters)
+    if on_error not in ("raise", "skip"):
+        raise StudyError(f"on_error must be 'raise' or 'skip'; got {on_error!r}.")
     templates = dataset.template_set if templates is None else templates
-    stamp = _stamp(dataset, model, pretrained, templates)
-    if path.exists():
-        with np.load(path, allow_pickle=False) as file:
-            if "stamp" in file and str(file["stamp"]) == stamp:
-                return path
-    labels = np.array(sorted(dataset.class_names))
-    prompts = ClassPrompts(
-        featurizer, templates=templates, class_names=dataset.class_names, normalize=False
-    )
-    raw = prompts.encode(labels)
-    norms = np.linalg.norm(raw.vectors, axis=1, keepdims=True)
-    arrays = {
-        "text_features": raw.vectors / norms,
-        "text_norm": np.median(norms),
-        "class_names": np.array([dataset.class_names[label] for label in labels.tolist()]),
-        "backbone": np.array(f"{model or ''} {Path(str(pretrained)).name}".strip()),
-        "stamp": np.array(stamp),
-    }
-    if raw.logit_scale is not None:
-        arrays["logit_scale"] = np.array(raw.logit_scale)
-    for split, images in dataset.splits.items():
-        arrays[f"{split}_features"] = featurizer.transform(images.paths)
-        arrays[f"{split}_labels"] = np.searchsorted(labels, images.labels)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, lambda file: np.savez(file, **arrays))
+    given = {"pretrained": pretrained, "verbose": verbose, **parameters}
+    try:
+        featurizer = CLIPFeaturizer(model, on_error="nan", **given).fit()
+    except TypeError as error:  # what scikit-learn says of a wrong value is one, too
+        raise StudyError(
+            f"{dataset.name} must have parameters that CLIPFeaturizer takes: {error}"
+        ) from error
+    stamp = _stamp(dataset, featurizer, templates)
+    arrays = _kept(path)
+    if str(arrays.get("stamp")) != stamp:
+        arrays = _embedded(dataset, featurizer, templates) | {"stamp": np.array(stamp)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, lambda file: np.savez(file, **arrays))
+    if len(arrays["left_out"]):
+        count = f"{len(arrays['left_out'])} of {sum(map(len, dataset.splits.values()))} images"
+        named = listing(arrays["left_out"], show=str)
+        if on_error == "raise":
+            raise ImageError(
+                f"Every image of {dataset.name} must be readable; {count} are not: {named}. Repair "
+                "or remove them, or leave them out: on_error='skip', --on-error skip of the "
+                "command."
+            )
+        warnings.warn(
+            f"{count} of {dataset.name} cannot be read and are left out: {named}.",
+            StudyWarning,
+            stacklevel=2,
+        )
     return path
 
 
-def _stamp(dataset, model, pretrained, templates):
-    """Changes with anything that changes features: files, model, weights, prompts."""
+def _kept(path):
+    """The arrays that are there; nothing where they are damaged, so that they are made again."""
+    try:
+        return read_arrays(path) if path.exists() else {}
+    except DatasetError:
+        return {}
+
+
+def _embedded(dataset, featurizer, templates):
+    """The arrays of a data set; images that cannot be read are named in "left_out"."""
+    labels = np.array(sorted(dataset.class_names))
+    prompts = ClassPrompts(featurizer, templates=templates, class_names=dataset.class_names)
+    text = prompts.encode(labels)
+    raw = clone(prompts).set_params(normalize=False).encode(labels).vectors
+    names = [one_line(str(dataset.class_names[label])) for label in labels.tolist()]
+    weights = Path(str(featurizer.pretrained or "")).name
+    arrays = {
+        "text_features": text.vectors,
+        "text_norm": np.median(np.linalg.norm(raw, axis=1)),
+        "class_names": np.array(names),
+        "backbone": np.array(one_line(f"{featurizer.model or ''} {weights}".strip())),
+    }
+    if text.logit_scale is not None:
+        arrays["logit_scale"] = np.array(text.logit_scale)
+    left_out = []
+    for split, images in dataset.splits.items():
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "\\d+ of \\d+ images cannot be read")  # counted here
+            rows = featurizer.transform(images.paths)
+        read = ~np.isnan(rows).any(axis=1)
+        arrays[f"{split}_features"] = rows[read]
+        arrays[f"{split}_labels"] = np.searchsorted(labels, images.labels[read])
+        left_out += [one_line(f"{split}: {name}") for name in images.paths[~read]]
+    return arrays | {"left_out": np.array(left_out, dtype=str)}
+
+
+def _stamp(dataset, featurizer, templates):
+    """Changes with all that changes features: files, weights, names, prompts, parameters."""
     files = [
-        [str(p), *(Path(p).stat().st_mtime_ns, Path(p).stat().st_size), int(label)]
-        for images in dataset.splits.values()
+        [split, file_stamp(p, Path(p).stat()).hex(), int(label)]
+        for split, images in dataset.splits.items()
         for p, label in zip(images.paths, images.labels, strict=True)
     ]
+    decisive = set(featurizer.get_params()) - INDIFFERENT
+    given = {name: str(getattr(featurizer, name)) for name in sorted(decisive)}
+    weights = get_backbone(featurizer.backbone_config()).image_identity
     names = sorted(dataset.class_names.items())
-    content = json.dumps([files, model, str(pretrained), names, repr(templates)])
+    content = json.dumps([files, given, weights, names, repr(templates)], default=str)
     return hashlib.sha256(content.encode()).hexdigest()
