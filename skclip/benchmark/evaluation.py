@@ -16,12 +16,24 @@ from threadpoolctl import threadpool_limits
 
 import skclip.metrics as metrics
 from skclip.benchmark.episodes import Episode, draw_support
-from skclip.benchmark.feature_data import load_feature_dataset
+from skclip.benchmark.feature_data import FeatureDataset
 from skclip.benchmark.memory import PeakMemory
 from skclip.benchmark.method_registry import Method, calibrate
+from skclip.benchmark.sources import Source
 from skclip.exceptions import DatasetError
 
-__all__ = ["KEY", "MEASURED", "METRICS", "VALUES", "Cell", "evaluate", "measure"]
+__all__ = [
+    "KEY",
+    "MADE_FROM",
+    "MEASURED",
+    "METRICS",
+    "TESTED",
+    "VALUES",
+    "Cell",
+    "evaluate",
+    "made_from",
+    "measure",
+]
 
 THRESHOLDS = (0.80, 0.85, 0.90, 0.95, 0.99)
 KEY = ("dataset", "backbone", "support", "shots", "seed", "method", "calibrator")
@@ -33,29 +45,40 @@ METRICS = (
 )
 # What differs between two runs of the same fit.
 MEASURED = ("fit_seconds", "predict_seconds", "peak_mib")
-VALUES = (*METRICS, *MEASURED, "n_warnings", "status", "error", "episode", "weights", "versions")
+# What a row was made from: features, draw, configuration of the method, versions of packages.
+MADE_FROM = ("weights", "episode", "configuration", "versions")
+# Of the rows that were tested: their number, that of classes, and the share of the largest.
+TESTED = ("n_test", "n_classes", "largest_class")
+VALUES = (*METRICS, *MEASURED, *TESTED, "n_warnings", "status", "error", *MADE_FROM)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One fit: a data set's file, a draw, a method, and the calibrators to try on it.
+    """One fit: a source, a draw, a method, and the calibrators to try on it."""
 
-    `shifts` are (name, file) of further data sets that the same fit is tested on.
-    """
-
-    path: str
+    source: Source
     episode: Episode
     method: Method
     calibrators: tuple[str, ...]
-    shifts: tuple[tuple[str, str], ...] = ()
 
-    def keys(self, backbone: str) -> list[tuple[str, ...]]:
-        """Of the rows; the support of a shift names what was fitted: "imagenet:train"."""
-        e = self.episode
-        tested = [(e.dataset, e.support)]
-        tested += [(name, f"{e.dataset}:{e.support}") for name, _ in self.shifts]
-        tail = (str(e.shots), str(e.seed), self.method.name)
-        return [(n, backbone, s, *tail, c) for n, s in tested for c in self.calibrators]
+    def tests(self) -> list[tuple[tuple[str, ...], Source]]:
+        """Key of each row, and what is tested in it: the data set itself, then its shifts."""
+        tail = (str(self.episode.shots), str(self.episode.seed), self.method.name)
+        return [
+            ((dataset, backbone, support, *tail, calibrator), tested)
+            for dataset, backbone, support, tested in self.source.settings()
+            for calibrator in self.calibrators
+        ]
+
+
+def made_from(tested: FeatureDataset, draw: str, method: Method | None = None) -> dict[str, str]:
+    """The values of MADE_FROM of a row, without `method` those that do not depend on it."""
+    found = {"weights": tested.fingerprint, "episode": draw}
+    if method is None:
+        return found
+    names = ("numpy", "scipy", "scikit-learn", "torch")
+    versions = " ".join(f"{name}={version(name)}" for name in ("skclip", *names))
+    return found | {"configuration": method.fingerprint, "versions": versions}
 
 
 def measure(
@@ -85,62 +108,58 @@ def measure(
 
 
 def evaluate(cell: Cell) -> list[tuple[dict[str, str], Any]]:
-    """Rows and compact predictions of one fit, one of each per calibrator.
+    """Rows and compact predictions of one fit, one of each per test and calibrator.
 
     A failure is a row with ``status="failed"`` and the last line of the error; predictions
     are then the traceback. Work is done by one thread, so that numbers do not depend on how
     many processes share the machine.
     """
-    data = load_feature_dataset(cell.path)
-    keys = cell.keys(data.backbone)
-    common: dict[str, Any] = {}
+    data = cell.source.data
+    measured: dict[str, Any] = {}
+    draw, fitted, failure = "", None, None
     try:
         support = draw_support(data, cell.episode)
-        common = {"episode": support.fingerprint}
+        draw = support.fingerprint
         with _one_thread(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             estimator = cell.method.make(data, cell.episode.seed)
             with PeakMemory() as peak:
                 start = time.perf_counter()
                 fitted = estimator.fit(support.X, support.y)
-                common["fit_seconds"] = time.perf_counter() - start
-        common |= {"peak_mib": peak.mib, "n_warnings": len(caught)}
+                measured["fit_seconds"] = f"{time.perf_counter() - start:.4f}"
+        measured |= {"peak_mib": f"{peak.mib:.0f}", "n_warnings": str(len(caught))}
     except Exception as error:
-        text = traceback.format_exc()
-        return [(_failed(key, data, error, common), text) for key in keys]
-    tests = [(data, range(len(data.class_names)))]
+        failure = _failed(error)
     rows = []
-    try:
-        tests += [_shift(data, path) for _, path in cell.shifts]
-    except Exception as error:
-        text = traceback.format_exc()
-        rows = [(_failed(key, data, error, common), text) for key in keys[len(cell.calibrators) :]]
-    pairs = zip(keys, (test for test in tests for _ in cell.calibrators), strict=False)
-    return [_predict(data, test, support, fitted, key, common) for key, test in pairs] + rows
+    for key, source in cell.tests():
+        test = source.data
+        found = dict.fromkeys(VALUES, "") | dict(zip(KEY, key, strict=True)) | measured
+        found |= _tested(test) | made_from(test, draw, cell.method)
+        values, predictions = failure or _predict(data, test, support, fitted, key[-1])
+        rows.append((found | values, predictions))
+    return rows
 
 
-def _shift(data, path):
-    """Another data set to test on, and where its classes are among those of `data`, by name."""
-    test = load_feature_dataset(path)
+def _columns(data, test):
+    """Where the classes of a test are among those of `data`, by name if they are others."""
     if test.class_names == data.class_names:
-        return test, range(len(data.class_names))
-    positions = []
+        return range(len(data.class_names))
     for name in test.class_names:
         if data.class_names.count(name) != 1:
             raise DatasetError(
                 "Every class of a shift must be one of the data set that was fitted; got "
-                f"{name!r}, which is {data.class_names.count(name)} of them, in {path}."
+                f"{name!r}, which is {data.class_names.count(name)} of them."
             )
-        positions.append(data.class_names.index(name))
-    return test, positions
+    return [data.class_names.index(name) for name in test.class_names]
 
 
-def _predict(data, test, support, fitted, key, common):
-    test, columns = test
+def _predict(data, test, support, fitted, calibrator):
+    """Values of a row and what is kept of the predictions, or the failure."""
     try:
+        columns = _columns(data, test)
         with _one_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            classifier = calibrate(key[-1], fitted, support)
+            classifier = calibrate(calibrator, fitted, support)
             start = time.perf_counter()
             proba = classifier.predict_proba(test.features["test"])
             seconds = time.perf_counter() - start
@@ -152,10 +171,10 @@ def _predict(data, test, support, fitted, key, common):
             classes = np.arange(len(columns))
         values = measure(y, whole, np.arange(len(columns)))
     except Exception as error:
-        return _failed(key, data, error, common), traceback.format_exc()
-    row = dict(zip(KEY, key, strict=True)) | {n: _text(values[n]) for n in METRICS}
-    row |= {"status": "ok", "error": "", "predict_seconds": f"{seconds:.4f}"}
-    return row | _shared(test, common), compact(y, proba, classes)
+        return _failed(error)
+    found = {name: _text(values[name]) for name in METRICS}
+    found |= {"status": "ok", "predict_seconds": f"{seconds:.4f}"}
+    return found, compact(y, proba, classes)
 
 
 def _all_columns(proba, classes, n_classes):
@@ -182,23 +201,16 @@ def compact(y, proba, classes):
     }
 
 
-def _shared(data, common):
-    names = ("numpy", "scipy", "scikit-learn", "torch")
-    versions = " ".join(f"{name}={version(name)}" for name in ("skclip", *names))
-    return {
-        "fit_seconds": f"{common.get('fit_seconds', np.nan):.4f}",
-        "peak_mib": f"{common.get('peak_mib', np.nan):.0f}",
-        "n_warnings": str(common.get("n_warnings", 0)),
-        "episode": common.get("episode", ""),
-        "weights": data.fingerprint,
-        "versions": versions,
-    }
+def _tested(test):
+    counts = np.bincount(test.labels["test"], minlength=len(test.class_names))
+    share = counts.max() / counts.sum()
+    return dict(zip(TESTED, (str(counts.sum()), str(len(counts)), _text(share)), strict=True))
 
 
-def _failed(key, data, error, common):
-    row = dict.fromkeys((*METRICS, "predict_seconds"), "") | dict(zip(KEY, key, strict=True))
-    lines = f"{type(error).__name__}: {error}".split()
-    return row | _shared(data, common) | {"status": "failed", "error": " ".join(lines)}
+def _failed(error):
+    """What a row says of a failure, and the traceback."""
+    words = f"{type(error).__name__}: {error}".split()
+    return {"status": "failed", "error": " ".join(words)}, traceback.format_exc()
 
 
 def _text(value):

@@ -1,11 +1,14 @@
 """Methods and calibrators by name, as a configuration file writes them."""
 
 import inspect
+import pickle
+import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+import joblib
 from sklearn.base import ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
@@ -13,8 +16,10 @@ from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.model_selection import KFold
 
 from skclip import adapters
+from skclip.benchmark.csv_cells import one_line
 from skclip.benchmark.episodes import Support
 from skclip.benchmark.feature_data import FeatureDataset
+from skclip.exceptions import StudyError
 from skclip.utils.messages import listing
 
 __all__ = ["CALIBRATORS", "METHODS", "Method", "calibrate", "estimator_class", "resolve_methods"]
@@ -46,6 +51,17 @@ class Method:
     recipe: str | None = None
     label: str = ""
 
+    @property
+    def fingerprint(self) -> str:
+        """A digest of all but the names: another one is another estimator."""
+        parameters = dict(self.parameters)
+        base = METHODS.get(parameters.get("estimator", ""))
+        parts = (self.estimator, sorted(parameters.items()), self.recipe, base and base.fingerprint)
+        try:
+            return str(joblib.hash(parts))[:16]
+        except pickle.PicklingError:  # a function without a name is never the same
+            return uuid.uuid4().hex[:16]
+
     def make(self, data: FeatureDataset, seed: int) -> ClassifierMixin:
         """The unfitted estimator for a data set.
 
@@ -68,8 +84,8 @@ class Method:
         if "random_state" in accepted:
             parameters.setdefault("random_state", seed)
         if self.recipe is not None:
-            text: Any = data.prototypes
-            return cls.from_recipe(self.recipe, text.vectors, **parameters)
+            parameters.setdefault("prototype_norm", data.text_norm)
+            return cls.from_recipe(self.recipe, data.prototypes, **parameters)
         if "prototypes" in accepted:
             parameters.setdefault("prototypes", data.prototypes)
         return cls(**parameters)
@@ -86,7 +102,7 @@ def estimator_class(name: str) -> Any:
         return _SCIKIT_LEARN[name]
     known = [n for n in adapters.__all__ if hasattr(getattr(adapters, n), "predict_proba")]
     if name not in known:
-        raise ValueError(
+        raise StudyError(
             f"estimator must be one of {', '.join(_SCIKIT_LEARN)} or a classifier of skclip; got "
             f"{name!r}. They are {', '.join(known)}."
         )
@@ -151,39 +167,75 @@ def resolve_methods(given: Iterable[Method | str | Mapping[str, Any]]) -> list[M
     A table gives "name" and either a known name as "base", whose parameters it changes, or
     "estimator".
     """
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        raise StudyError(f"methods must be a list of names and tables; got {given!r}.")
     methods = [_resolve(entry) for entry in given]
     names = [method.name for method in methods]
     repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"Every method needs a name of its own; got {listing(repeated)} twice.")
+    if repeated or not methods:
+        raise StudyError(
+            f"Every method needs a name of its own; got {listing(repeated) or 'none'}"
+            f"{' twice' if repeated else ''}."
+        )
     return methods
 
 
 def _resolve(entry: Method | str | Mapping[str, Any]) -> Method:
-    if isinstance(entry, Method):
-        return entry
     if isinstance(entry, str):
         if entry not in METHODS:
-            raise ValueError(f"methods must be among {', '.join(METHODS)}; got {entry!r}.")
+            raise StudyError(f"methods must be among {', '.join(METHODS)}; got {entry!r}.")
         return METHODS[entry]
-    table = dict(entry)
-    unknown = sorted(set(table) - {"name", "base", "estimator", "parameters", "recipe", "label"})
-    if unknown or "name" not in table:
-        raise ValueError(
-            "A method is a name, or a table with name, base or estimator, parameters, recipe and "
-            f"label; got {dict(entry)!r}."
-        )
-    base = _resolve(table["base"]) if "base" in table else None
-    parameters = {**(base.parameters if base else {}), **table.get("parameters", {})}
-    method = Method(
-        name=table["name"],
-        estimator=table.get("estimator", base.estimator if base else ""),
-        parameters=parameters,
-        recipe=table.get("recipe", base.recipe if base else None),
-        label=table.get("label", table["name"]),
-    )
-    estimator_class(method.estimator)
+    method = entry if isinstance(entry, Method) else _of_table(entry)
+    method = replace(method, name=one_line(method.name), label=one_line(method.label))
+    _check_parameters(method)
     return method
+
+
+def _of_table(entry: Mapping[str, Any]) -> Method:
+    kinds: dict[str, Any] = dict.fromkeys(("name", "base", "estimator", "recipe", "label"), str)
+    kinds["parameters"] = Mapping
+    if (
+        not isinstance(entry, Mapping)
+        or not entry.get("name")
+        or any(not isinstance(value, kinds.get(key, ())) for key, value in entry.items())
+    ):
+        raise StudyError(
+            "A method is a name, or a table with name, base or estimator, parameters, recipe and "
+            f"label, of which parameters is a table and the others are text; got {entry!r}."
+        )
+    base = _resolve(entry["base"]) if "base" in entry else None
+    return Method(
+        name=entry["name"],
+        estimator=entry.get("estimator", base.estimator if base else ""),
+        parameters={**(base.parameters if base else {}), **entry.get("parameters", {})},
+        recipe=entry.get("recipe", base.recipe if base else None),
+        label=entry.get("label", entry["name"]),
+    )
+
+
+def _check_parameters(method: Method) -> None:
+    """What is wrong in all draws; values are checked by the fit."""
+    cls = estimator_class(method.estimator)
+    if " + " in method.name:
+        raise StudyError(
+            f"The name of a method must be without ' + ', which joins it to a calibrator; got "
+            f"{method.name!r}."
+        )
+    base = method.parameters.get("estimator")
+    if base is not None and (not isinstance(base, str) or base not in METHODS):
+        raise StudyError(
+            f"estimator of {method.name} must be among {', '.join(METHODS)}; got {base!r}."
+        )
+    if method.recipe is not None:
+        if not hasattr(cls, "from_recipe"):
+            raise StudyError(f"{method.estimator} has no recipes; got {method.recipe!r}.")
+        return
+    unknown = [name for name in method.parameters if name not in inspect.signature(cls).parameters]
+    if unknown:
+        raise StudyError(
+            f"parameters of {method.name} must be those of {method.estimator}; got "
+            f"{listing(unknown)}."
+        )
 
 
 def calibrate(name: str, classifier: ClassifierMixin, support: Support) -> ClassifierMixin:

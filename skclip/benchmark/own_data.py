@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 
 from skclip.benchmark.feature_data import load_feature_dataset
 from skclip.datasets import ImageDataset, ImageList, load_image_csv, load_image_folder
-from skclip.exceptions import DatasetError
+from skclip.exceptions import DatasetError, StudyError
 from skclip.utils.messages import listing
 
 __all__ = ["OWN_METHODS", "hold_out", "study_of"]
@@ -95,7 +95,7 @@ def study_of(
     else:
         load = load_image_csv if source.suffix.lower() == ".csv" else load_image_folder
         if pretrained is None:
-            raise ValueError(
+            raise StudyError(
                 "Images need a CLIP model; got no pretrained weights. Name them, for instance "
                 "model ViT-B-32 and pretrained openai."
             )

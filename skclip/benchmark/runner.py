@@ -1,33 +1,40 @@
 """All fits of a study, in any number of processes, once each."""
 
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import product
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
-from skclip.benchmark.episodes import Episode
-from skclip.benchmark.evaluation import KEY, VALUES, Cell, evaluate
-from skclip.benchmark.feature_data import embed_dataset, load_feature_dataset
+from skclip.benchmark.episodes import Episode, draw_support
+from skclip.benchmark.evaluation import KEY, VALUES, Cell, evaluate, made_from
+from skclip.benchmark.manifest import write_manifest
 from skclip.benchmark.method_registry import CALIBRATORS, METHODS, Method, resolve_methods
-from skclip.benchmark.own_data import hold_out
 from skclip.benchmark.results import ResultFile
-from skclip.datasets import (
-    ImageDataset,
-    load_few_shot_dataset,
-    load_image_csv,
-    load_image_folder,
-)
+from skclip.benchmark.sources import read_sources
+from skclip.exceptions import StudyError, StudyWarning
 from skclip.utils.files import replace_file, slug, write_text
+from skclip.utils.messages import listing
 
 __all__ = ["prediction_path", "read_results", "run"]
 
 RESULTS = "results.csv"
-_SOURCES = ("features", "dataset", "few_shot", "folder", "csv")
+# Of MADE_FROM, in words.
+_DIFFERENT = {
+    "weights": "other features",
+    "episode": "another draw",
+    "configuration": "other parameters of {}",
+    "versions": "other versions of packages",
+}
 
 
 def run(
@@ -61,11 +68,14 @@ def run(
         results its support is then, say, "imagenet:train".
 
         Sources of images also need "pretrained" and, with a tag or a file, "model", as
-        CLIPFeaturizer does, and take "templates". Several tables with one name and
-        different models compare backbones.
+        CLIPFeaturizer does, and take "templates", "on_error" and what else
+        :func:`embed_dataset` does. Several tables with one name and different models compare
+        backbones. Where two names that come from paths are the same, as of ``a/mine.npz`` and
+        ``b/mine.npz``, what differs of the paths is added.
     out : path-like
         Folder of the results: ``results.csv``, ``predictions/``, ``errors/`` and, of images,
-        ``features/``. What is there already is not computed again.
+        ``features/``. What is there already is not computed again if all that it was made from
+        is the same: features, draw, configuration of the method, versions of packages.
     methods : sequence, default=all of METHODS
         Names of METHODS, :class:`Method` objects or tables that describe one.
     shots, seeds : sequence of int, default=(1, 2, 4, 8, 16), (1, 2, 3)
@@ -90,91 +100,159 @@ def run(
     -----
     A row is appended in one write when its fit is done, after its predictions. A run that was
     killed and started again computes what is missing. A fit that fails is a row with
-    ``status`` "failed"; its traceback is in ``errors/``, and the others go on.
+    ``status`` "failed"; its traceback is in ``errors/``, and the others go on. A second run on
+    the same folder waits for the first.
+
+    Raises
+    ------
+    StudyError
+        If the arguments describe no study: before anything is fitted.
+    DatasetError, ImageError
+        If data, or results that are there already, are not what they must be.
+
+    Warns
+    -----
+    StudyWarning
+        If rows were made from something else and are computed again, images are left out, or
+        another run is waited for.
     """
     out = Path(out).expanduser()
     resolved = resolve_methods(methods)
-    unknown = [name for name in calibrators if name not in CALIBRATORS]
-    if unknown:
-        raise ValueError(f"calibrators must be among {CALIBRATORS}; got {unknown}.")
-    sources = _with_shifts([_source(entry, out, verbose) for entry in datasets])
-    results = ResultFile(out / RESULTS, KEY, VALUES)
-    cells = _cells(sources, resolved, shots, seeds, tuple(calibrators), results.read())
-    tasks = [(cell, out, store_predictions) for cell in cells]
-    results.extend(_run_cell, tasks, n_jobs=n_jobs, verbose=verbose)
+    shots = _integers("shots", shots, 1)
+    seeds = _integers("seeds", seeds, 0)
+    _check_rest(calibrators, n_jobs, store_predictions)
+    with _alone(out):
+        sources = read_sources(datasets, out, verbose)
+        results = ResultFile(out / RESULTS, KEY, VALUES)
+        done = results.read()
+        cells = _cells(sources, resolved, shots, seeds, tuple(dict.fromkeys(calibrators)))
+        keys = {key for cell in cells for key, _ in cell.tests()}
+        stale = _stale(done, keys, sources, resolved)
+        if stale:
+            _say_stale(results.path, done, keys, stale)
+            results.replace(row for key, row in done.items() if key not in stale)
+            for key in stale:
+                prediction_path(out, key).unlink(missing_ok=True)
+                _error_path(out, key).unlink(missing_ok=True)
+        write_manifest(out, sources, resolved)
+        lacking = _lacking(cells, done.keys() - stale.keys())
+        tasks = [(cell, out, store_predictions) for cell in lacking]
+        jobs = n_jobs if n_jobs is None or n_jobs < 0 else min(n_jobs, max(1, len(tasks)))
+        results.extend(_run_cell, tasks, n_jobs=jobs, verbose=verbose)
     return results.path
 
 
-def _source(entry, out, verbose):
-    """(name, path of features, support split, what it is a shift of or None) of one table."""
-    entry = dict(entry)
-    trained_on = entry.pop("trained_on", None)
-    given = [key for key in _SOURCES if key in entry]
-    if len(given) != 1:
-        raise ValueError(
-            f"A data set needs one source among {', '.join(_SOURCES)}; got {sorted(entry)}."
+def _integers(name, values, least):
+    """The numbers, each once."""
+    values = [] if isinstance(values, (str, Mapping)) else values
+    if (
+        not isinstance(values, Iterable)
+        or not (values := list(values))
+        or not all(
+            isinstance(v, Integral) and not isinstance(v, bool) and least <= v < 2**32
+            for v in values
         )
-    kind = given[0]
-    value, support = entry.pop(kind), entry.pop("support", "train")
-    name = entry.pop("name", None)
-    if kind == "features":
-        if entry:
-            raise ValueError(f"Features are ready: they take no {sorted(entry)}.")
-        load_feature_dataset(value)  # an error now rather than in the middle
-        return name or Path(value).stem, str(value), support, trained_on
-    images = _images(kind, value, entry)
-    if "pretrained" not in entry:
-        raise ValueError(
-            f"Images need a model and pretrained weights; got {sorted(entry)} for {images.name}."
+    ):
+        raise StudyError(
+            f"{name} must be a list of integers from {least} to 2**32 - 1; got {values!r}."
         )
-    name = name or images.name
-    path = out / "features" / f"{slug(name, entry.get('model', ''), entry['pretrained'])}.npz"
-    embed_dataset(images, path, verbose=verbose, **entry)
-    return name, str(path), support, trained_on
+    return list(dict.fromkeys(map(int, values)))
 
 
-def _with_shifts(sources):
-    """(name, path, support, shifts) of what is fitted; shifts have the same backbone."""
-    fitted = [(*source[:3], []) for source in sources if source[3] is None]
-    for name, path, _, trained_on in sources:
-        if trained_on is None:
-            continue
-        backbone = load_feature_dataset(path).backbone
-        targets = [
-            shifts
-            for base, base_path, _, shifts in fitted
-            if base == trained_on and load_feature_dataset(base_path).backbone == backbone
-        ]
-        if not targets:
-            raise ValueError(
-                f"trained_on must name a data set of the study with the same backbone; got "
-                f"{trained_on!r} for {name}, and there are {[source[0] for source in fitted]}."
-            )
-        for shifts in targets:
-            shifts.append((name, path))
-    return fitted
+def _check_rest(calibrators, n_jobs, store_predictions):
+    several = isinstance(calibrators, (list, tuple)) and len(calibrators) > 0
+    if not several or any(name not in CALIBRATORS for name in calibrators):
+        raise StudyError(f"calibrators must be among {CALIBRATORS}; got {calibrators!r}.")
+    if n_jobs is not None and (
+        isinstance(n_jobs, bool) or not isinstance(n_jobs, int) or not n_jobs
+    ):
+        raise StudyError(f"n_jobs must be an integer other than 0, or None; got {n_jobs!r}.")
+    if not isinstance(store_predictions, bool):
+        raise StudyError(f"store_predictions must be true or false; got {store_predictions!r}.")
 
 
-def _images(kind, value, entry):
-    if kind == "dataset":
-        if not isinstance(value, ImageDataset):
-            raise ValueError(f"dataset must be an ImageDataset; got {type(value).__name__}.")
-        return value
-    if kind == "few_shot":
-        return load_few_shot_dataset(value, entry.pop("root"), check=entry.pop("check", True))
-    return hold_out((load_image_folder if kind == "folder" else load_image_csv)(value))
+@contextmanager
+def _alone(out):
+    """Holds the folder: of two runs one works, and the other says that it waits."""
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        warnings.warn(
+            f"Another run writes to {out}; this one waits until it is done.",
+            StudyWarning,
+            stacklevel=4,
+        )
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _cells(sources, methods, shots, seeds, calibrators, done):
-    """Fits that lack a row, those of one data set together, cheap draws first."""
-    for (name, path, support, shifts), k, seed, method in product(sources, shots, seeds, methods):
-        episode = Episode(name, support, int(k), int(seed))
-        cell = Cell(path, episode, method, calibrators, shifts=tuple(shifts))
-        backbone = load_feature_dataset(path).backbone
-        missing = [key for key in cell.keys(backbone) if key not in done]
+def _cells(sources, methods, shots, seeds, calibrators):
+    """All fits that are asked for, those of one data set together, cheap draws first."""
+    return [
+        Cell(source, Episode(source.name, source.support, k, seed), method, calibrators)
+        for source, k, seed, method in product(sources, shots, seeds, methods)
+    ]
+
+
+def _lacking(cells, done):
+    """The cells that lack a row, with the calibrators that do."""
+    for cell in cells:
+        missing = dict.fromkeys(key[-1] for key, _ in cell.tests() if key not in done)
         if missing:
-            lacking = tuple(dict.fromkeys(key[-1] for key in missing))
-            yield replace(cell, calibrators=lacking)
+            yield replace(cell, calibrators=tuple(missing))
+
+
+def _stale(done, asked, sources, methods):
+    """Key -> why, of rows that were made from something else than this study has.
+
+    Also of rows that are not asked for now, as far as they would stand beside new ones: those
+    of other versions stay.
+    """
+    settings = {where[:3]: (source, where[3]) for source in sources for where in source.settings()}
+    of_name = {method.name: method for method in methods}
+    draws = {}
+    stale = {}
+    for key, row in done.items():
+        dataset, backbone, support, shots, seed, method, _ = key
+        if (dataset, backbone, support) not in settings:
+            continue
+        source, tested = settings[dataset, backbone, support]
+        draw = (source.path, source.support, shots, seed)
+        if draw not in draws:
+            draws[draw] = _draw_of(source, shots, seed)
+        now = made_from(tested.data, draws[draw], of_name.get(method))
+        if key not in asked:
+            now.pop("versions", None)
+        differs = [name for name, value in now.items() if row[name] != value]
+        if differs:
+            stale[key] = _DIFFERENT[differs[0]].format(method)
+    return stale
+
+
+def _draw_of(source, shots, seed):
+    try:
+        episode = Episode(source.name, source.support, int(shots), int(seed))
+        return draw_support(source.data, episode).fingerprint
+    except ValueError:
+        return ""  # as the row of a draw that fails says
+
+
+def _say_stale(path, done, asked, stale):
+    counts = Counter((key[0], why) for key, why in stale.items())
+    named = listing([f"{n} of {name} ({why})" for (name, why), n in counts.items()], show=str)
+    again = len(stale.keys() & asked)
+    warnings.warn(
+        f"{len(stale)} of {len(done)} rows of {path} were made from something else than this "
+        f"study has: {named}. {again} are computed again, {len(stale) - again} that are not asked "
+        "for now are removed.",
+        StudyWarning,
+        stacklevel=3,
+    )
 
 
 def _run_cell(cell, out, store_predictions):
@@ -183,12 +261,17 @@ def _run_cell(cell, out, store_predictions):
         rows.append(row)
         key = tuple(row[name] for name in KEY)
         if row["status"] == "failed":
-            write_text(out / "errors" / f"{slug(*key)}.txt", predictions)
+            encodable = predictions.encode("utf-8", "backslashreplace").decode()
+            write_text(_error_path(out, key), encodable)
         elif store_predictions:
             path = prediction_path(out, key)
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, partial(np.savez_compressed, **predictions))
     return rows
+
+
+def _error_path(out, key):
+    return out / "errors" / f"{slug(*key)}.txt"
 
 
 def prediction_path(out: str | PathLike[str], key: Iterable[str]) -> Path:
