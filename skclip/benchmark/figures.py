@@ -3,6 +3,7 @@
 import html
 import io
 import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,9 @@ def draw(name, fill, figsize):
         "legend.frameon": False,
         "text.parse_math": False,  # a name may have dollars in it
     }
-    with rc_context(settings):
+    with rc_context(settings), warnings.catch_warnings():
+        # Text stays text: the font is the reader's.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure = Figure(figsize=figsize, layout="constrained")
         fill(figure)
         file = io.StringIO()

@@ -1,6 +1,5 @@
 """Which method, how many shots: the short answer that results give."""
 
-import inspect
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -8,11 +7,42 @@ from typing import Any
 
 import numpy as np
 
-from skclip.benchmark.method_registry import METHODS, estimator_class
+from skclip.benchmark.recommended_code import code_of
 from skclip.benchmark.study import Interval, Study, interval, label_of
-from skclip.prompts import RAW_TEXT_NORM
 
-__all__ = ["Recommendation", "recommend"]
+__all__ = ["Guessing", "Recommendation", "recommend"]
+
+# Log-losses that differ by less are printed alike.
+_AS_PRINTED = 5e-4
+
+
+@dataclass(frozen=True)
+class Guessing:
+    """What is right by chance: a class at random, every class with the same probability.
+
+    Means over data sets, NaN where the results do not say it. `largest_class` is the share of the
+    test rows that naming their commonest class gets right.
+    """
+
+    accuracy: float
+    nll: float
+    largest_class: float
+
+    def is_beaten_by(self, accuracy: float, nll: float) -> bool:
+        """Whether both are better; where chance is not known, they are."""
+        return not (accuracy <= self.accuracy or nll >= self.nll)
+
+    def lines(self, accuracy: float) -> list[str]:
+        """What to say beside an accuracy."""
+        if np.isnan(self.accuracy):
+            return []
+        said = [f"Guessing: accuracy {100 * self.accuracy:.1f} %, log-loss {self.nll:.3f}"]
+        if accuracy <= self.largest_class:
+            said.append(
+                f"  always naming the commonest class is right for {100 * self.largest_class:.1f} "
+                "% of the test rows"
+            )
+        return said
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +52,8 @@ class Recommendation:
     Parameters
     ----------
     method, label : str
-        By its name among METHODS, and in words; with the calibrator after a "+".
+        By its name among METHODS, and in words; with the calibrator after a "+". Where no method
+        is better than guessing, the one that came closest.
     backbone : str
     n_datasets, n_draws : int
         What the numbers are means of.
@@ -35,6 +66,9 @@ class Recommendation:
         What the last step of shots added to the accuracy, paired by draw: mean, half width.
     as_good : tuple of str
         Methods whose log-loss at the most shots cannot be told from that of `method`.
+    guessing : Guessing
+    better_than_guessing : bool
+        Whether log-loss and accuracy at the most shots are better than those of `guessing`.
     code : str
         Three lines that use it.
     """
@@ -49,6 +83,8 @@ class Recommendation:
     curve: dict[int, dict[str, Interval]]
     last_gain: Interval
     as_good: tuple[str, ...]
+    guessing: Guessing
+    better_than_guessing: bool
     code: str
 
     def text(self) -> str:
@@ -61,18 +97,29 @@ class Recommendation:
         most = max(self.curve)
         expected = self.curve[self.shots_needed]
         over = f" over {self.n_datasets} data sets" if self.n_datasets > 1 else ""
-        lines = [
-            f"Method: {self.label}" + (f" on {self.backbone}" if _is_named(self.backbone) else ""),
-            f"  the smallest log-loss at {most} shots per class{over}, "
-            f"mean of {self.n_draws} draw{'s' if self.n_draws > 1 else ''}",
-        ]
-        if self.as_good:
-            lines.append(f"  not to be told apart from it: {', '.join(self.as_good)}")
+        draws = f"mean of {self.n_draws} draw{'s' if self.n_draws > 1 else ''}"
+        on = f" on {self.backbone}" if _is_named(self.backbone) else ""
+        if self.better_than_guessing:
+            lines = [
+                f"Method: {self.label}{on}",
+                f"  the smallest log-loss at {most} shots per class{over}, {draws}",
+            ]
+            if self.as_good:
+                lines.append(f"  not to be told apart from it: {', '.join(self.as_good)}")
+            lines += [
+                f"Shots needed: {self.shots_needed} per class, for an accuracy within "
+                f"{_points(self.tolerance)} of that at {most}",
+                f"Expect: accuracy {_percent(expected['accuracy'])} %, "
+                f"ECE {_percent(expected['ece'])} % (mean of draws ± half of its 95 % interval)",
+            ]
+        else:
+            lines = [
+                f"Method: none. At {most} shots per class{over} no method is better than guessing.",
+                f"  The closest is {self.label}{on}, {draws}. Do labels and class names fit the "
+                "images?",
+            ]
         lines += [
-            f"Shots needed: {self.shots_needed} per class, for an accuracy within "
-            f"{_points(self.tolerance)} of that at {most}",
-            f"Expect: accuracy {_percent(expected['accuracy'])} %, "
-            f"ECE {_percent(expected['ece'])} % (mean of draws ± half of its 95 % interval)",
+            *self.guessing.lines(expected["accuracy"].mean),
             "",
             "Labelling more:",
             "  shots   accuracy %     ECE %        log-loss",
@@ -82,7 +129,9 @@ class Recommendation:
             f"{v['nll'].text(3)}"
             for shots, v in self.curve.items()
         ]
-        lines += [*self._outlook(), "", *self.code.splitlines()]
+        lines += self._outlook()
+        if self.better_than_guessing:
+            lines += ["", *self.code.splitlines()]
         return "\n".join(lines)
 
     def _outlook(self):
@@ -90,9 +139,15 @@ class Recommendation:
             return []
         before, most = sorted(self.curve)[-2:]
         gain = self.last_gain
-        step = f"From {before} to {most} shots the accuracy rose by {_percent(gain)} points."
+        size = Interval(abs(gain.mean), gain.half_width)
+        verb = "rose" if gain.mean > 0 else "fell"
+        step = f"From {before} to {most} shots the accuracy {verb} by {_percent(size)} points."
+        if abs(gain.mean) < 5e-4:  # 0.0 as it is printed
+            step = f"From {before} to {most} shots the accuracy stayed the same."
         if np.isnan(gain.half_width):
             return [f"  {step} One draw does not say how certain that is."]
+        if gain.high < 0:
+            return [f"  {step} More labels of this kind do not help."]
         if gain.low <= 0:
             return [f"  {step} More labels of this kind are not certain to help."]
         return [f"  {step} Gains shrink: expect less of the next step of this size."]
@@ -132,12 +187,15 @@ def recommend(
     Notes
     -----
     The method, and the backbone where there are several, is the one of the smallest mean
-    log-loss at the most shots: it asks for accuracy and for honest probabilities at once. The
+    log-loss at the most shots: it asks for accuracy and for honest probabilities at once. Of those
+    within one standard error of it (of the difference, paired by draw) it is the simplest: the
+    first in METHODS. What is not better than guessing is not recommended. The
     choice and the expected numbers come from the same test rows, which makes the numbers of
     close winners a little too good. Intervals are over draws of the labelled images from one
     pool; they do not contain the chance in the test rows.
     """
     study = Study(results)
+    given = {"model": model, "pretrained": pretrained, "templates": templates}
     most = study.shots[-1]
     losses = {
         (method, backbone): values.droplevel("method")
@@ -149,7 +207,13 @@ def recommend(
             f"At least one method must have results for every data set at {most} shots; got none "
             f"in {results}. Run the benchmark again: it computes what is missing."
         )
-    method, backbone = min(losses, key=lambda key: losses[key].mean())
+    guessing = {backbone: _guessing(study, backbone) for backbone in study.backbones}
+    better = {
+        key: values
+        for key, values in losses.items()
+        if guessing[key[1]].is_beaten_by(_accuracy(study, *key, most), values.mean())
+    }
+    method, backbone = _simplest_of_the_best(better or losses, study)
     settings = study.of_backbone(backbone)
     found = {metric: study.intervals(metric, settings) for metric in ("accuracy", "ece", "nll")}
     curve = {
@@ -169,8 +233,34 @@ def recommend(
         curve=curve,
         last_gain=_last_gain(study, method, settings, sorted(curve)[-2:]),
         as_good=tuple(_as_good(study, losses, method, backbone)),
-        code=_code(method, backbone, model, pretrained, templates),
+        guessing=guessing[backbone],
+        better_than_guessing=bool(better),
+        code=code_of(study, method, settings, given),
     )
+
+
+def _guessing(study, backbone):
+    rows = study.rows_of(study.of_backbone(backbone)).groupby("setting")
+    classes, largest = (rows[name].first() for name in ("n_classes", "largest_class"))
+    with np.errstate(divide="ignore"):
+        chance, nll = 1 / classes, np.log(classes)
+    return Guessing(*(float(values.mean(skipna=False)) for values in (chance, nll, largest)))
+
+
+def _accuracy(study, method, backbone, shots):
+    return _at(study, "accuracy", study.of_backbone(backbone), shots)[method].mean()
+
+
+def _simplest_of_the_best(losses, study):
+    """The first method within one standard error of the smallest mean, or equal as printed."""
+    best = min(losses.values(), key=lambda values: values.mean())
+
+    def is_tied(key):
+        difference = (losses[key] - best).dropna()
+        error = difference.std() / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
+        return len(difference) == len(best) and difference.mean() <= max(error, _AS_PRINTED)
+
+    return min(filter(is_tied, losses), key=lambda key: (study.methods.index(key[0]), key[1]))
 
 
 def _at(study, metric, settings, shots):
@@ -195,47 +285,6 @@ def _as_good(study, losses, method, backbone):
             difference = interval((values - best).dropna())
             if difference.low <= 0:
                 yield label_of(other)
-
-
-def _code(method, backbone, model, pretrained, templates):
-    name = method.partition(" + ")[0]
-    known = METHODS.get(name)
-    if known is None:
-        return f"# {name} is a method of your own: build it as the study does."
-    if pretrained is None and _is_named(backbone):
-        model, _, pretrained = backbone.rpartition(" ")
-    prototypes = "prototypes"
-    if pretrained is not None:
-        prototypes = f"ClassPrompts(clip{f', templates={templates!r}' if templates else ''})"
-    first = _expression(known, prototypes)
-    if pretrained is None:
-        lines = [f"classifier = {first}", "classifier.fit(X, y)"]
-        lines.append("probabilities = classifier.predict_proba(X_new)")
-        return "\n".join(lines)
-    named = f'"{model}", pretrained="{pretrained}"' if model else f'pretrained="{pretrained}"'
-    return "\n".join(
-        [
-            f"clip = CLIPFeaturizer({named})",
-            f"pipe = make_pipeline(clip, {first}).fit(image_paths, class_names)",
-            "probabilities = pipe.predict_proba(new_image_paths)",
-        ]
-    )
-
-
-def _expression(method, prototypes):
-    """What builds a method, with `prototypes` as the expression of its text prototypes."""
-    given = dict(method.parameters)
-    arguments = []
-    if "estimator" in given:
-        arguments.append(_expression(METHODS[given.pop("estimator")], prototypes))
-    if "prototypes" in inspect.signature(estimator_class(method.estimator)).parameters:
-        arguments.append(prototypes)
-    if given.get("prototype_norm") == "raw":
-        given["prototype_norm"] = RAW_TEXT_NORM
-    arguments += [f"{name}={value!r}" for name, value in given.items()]
-    if method.recipe is not None:
-        return f'{method.estimator}.from_recipe("{method.recipe}", {", ".join(arguments)})'
-    return f"{method.estimator}({', '.join(arguments)})"
 
 
 def _points(fraction):

@@ -14,6 +14,7 @@ from skclip.benchmark.diagrams import (
     risk_coverage_curves,
 )
 from skclip.benchmark.figures import curves_over_shots, draw, for_file, for_page, rank_diagram
+from skclip.benchmark.manifest import dataset_of, read_manifest
 from skclip.benchmark.ranks import rank_methods
 from skclip.benchmark.recommendation import recommend
 from skclip.benchmark.rendering import FORMATS, page
@@ -138,10 +139,16 @@ def _page(study, tables, figures):
         chosen = [(for_page(svg, c), c) for name, svg, c in figures if name.startswith(drawn)]
         sections.append((title, "", chosen, [t for t in tables if t.name.startswith(tabled)]))
     failed = f", {len(study.failed)} more failed" if study.failed else ""
+    manifest = read_manifest(study.folder)
+    left_out = sum(
+        dataset_of(manifest, s.dataset, s.backbone).get("left_out", 0)
+        for s in {(s.dataset, s.backbone): s for s in study.settings}.values()
+    )
     subtitle = (
         f"{len(study.frame)} fits{failed}: {len(study.datasets)} data sets, {len(study.methods)} "
-        f"methods, {'/'.join(map(str, study.shots))} shots per class. Written by skclip "
-        f"{version('skclip')}."
+        f"methods, {'/'.join(map(str, study.shots))} shots per class. "
+        f"{f'{left_out} images could not be read and are left out. ' if left_out else ''}"
+        f"Written by skclip {version('skclip')}."
     )
     sections = [section for section in sections if any(section[1:])]
     return page(f"Results: {', '.join(study.datasets)}", subtitle, sections)

@@ -11,14 +11,19 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
-from skclip.benchmark.evaluation import KEY, MEASURED, METRICS
+from skclip.benchmark.evaluation import KEY, MEASURED, METRICS, TESTED
 from skclip.benchmark.method_registry import METHODS
-from skclip.benchmark.runner import read_results
+from skclip.benchmark.runner import RESULTS, read_results
+from skclip.exceptions import DatasetError
+from skclip.utils.messages import listing
 
 __all__ = ["Interval", "Setting", "Study", "interval", "label_of"]
 
 CONFIDENCE = 0.95
 _PLUS = " + "
+_LONGEST = 60
+# No metric, no seconds and no seed are larger: 2**32.
+_LARGEST = 5e9
 
 
 @dataclass(frozen=True, order=True)
@@ -32,7 +37,7 @@ class Setting:
     @property
     def trained_on(self) -> str | None:
         """The data set that was fitted, where it is another one: a shift. Else None."""
-        source, colon, _ = self.support.partition(":")
+        source, colon, _ = self.support.rpartition(":")
         return source if colon else None
 
 
@@ -111,7 +116,7 @@ class Study:
     frame : DataFrame
         One row per fit that went well, in order of settings, shots, methods and seeds. Columns
         are "method", "setting" (a :class:`Setting`) and its parts, "shots", "seed", those of
-        METRICS and MEASURED, and "key", which identifies the row of the results.
+        METRICS, MEASURED and TESTED, and "key", which identifies the row of the results.
     failed : list of dict
     methods : list of str
         In the order of METHODS.
@@ -137,14 +142,20 @@ class Study:
         frame["key"] = [tuple(row[name] for name in KEY) for row in fine]
         frame["setting"] = [Setting(*(row[name] for name in parts)) for row in fine]
         frame["method"] = [_method_of(row) for row in fine]
-        numbers = ["shots", "seed", *METRICS, *MEASURED]
-        frame[numbers] = frame[numbers].apply(pd.to_numeric)
+        twice = frame[frame.duplicated(["setting", "method", "shots", "seed"])]
+        if len(twice):
+            raise DatasetError(
+                f"{self.folder / RESULTS} must have one row for each draw; got two of "
+                f"{listing(twice['method'])}. Remove one."
+            )
+        numbers = ["shots", "seed", *METRICS, *MEASURED, *TESTED]
+        frame[numbers] = _numbers(frame[numbers], self.folder)
         self.methods = sorted(set(frame["method"]), key=_position)
         order = ["setting", "shots", "method", "seed"]
         places = {method: place for place, method in enumerate(self.methods)}
         self.frame = frame.sort_values(
             order, key=lambda column: column.map(places) if column.name == "method" else column
-        )[[*order, *parts, *METRICS, *MEASURED, "key"]]
+        )[[*order, *parts, *METRICS, *MEASURED, *TESTED, "key"]]
         self.shots = sorted(set(frame["shots"]))
         everything = sorted(set(frame["setting"]))
         self.settings = [s for s in everything if s.trained_on is None]
@@ -217,10 +228,26 @@ class Study:
 
 
 def label_of(method: str) -> str:
-    """What tables print for a method."""
+    """What tables and figures print for a method: not more of a name than can be read there."""
     name, plus, calibrator = method.partition(_PLUS)
     known = METHODS.get(name)
-    return (known.label if known else name) + plus + calibrator
+    name = known.label if known else name
+    return (name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…") + plus + calibrator
+
+
+def _numbers(cells: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """The cells as numbers, NaN where there is none."""
+    found = cells.apply(pd.to_numeric, errors="coerce")
+    wrong = ((found.isna() | (found.abs() > _LARGEST)) & (cells != "")).to_numpy()
+    wrong[:, :2] |= (found.iloc[:, :2] % 1 != 0) | (found.iloc[:, :2] < [1, 0])
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise DatasetError(
+            f"{folder / RESULTS} must hold numbers, and shots and seeds that are integers; got "
+            f"{listing([cells.iat[row, column]])} as {cells.columns[column]}. Remove such rows: "
+            "the benchmark computes them again."
+        )
+    return found.astype({"shots": int, "seed": int})
 
 
 def _method_of(row: dict[str, str]) -> str:

@@ -163,7 +163,8 @@ def mean_ranks(study):
     )
     if n <= 10:
         note += " The p-value is that of the chi-squared limit, which is rough below ten data sets."
-    best = (ranks <= ranks.min() + 1e-12).rename(label_of).reindex(entries.index, fill_value=False)
+    best = np.pad(ranks <= ranks.min() + 1e-12, ((0, 2), (0, 0)))  # labels may be equal
+    best = pd.DataFrame(best, entries.index, entries.columns)
     return Table("mean_ranks", "Mean ranks, 1 for the best", entries, note, best)
 
 

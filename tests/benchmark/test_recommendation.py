@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from skclip.benchmark import METHODS, recommend
+from skclip.benchmark import METHODS, recommend, run
 
 from .result_rows import row, write_results
 
@@ -69,6 +69,89 @@ def test_a_gain_that_may_be_none_is_called_so(tmp_path):
     ]
     text = recommend(write_results(tmp_path, rows)).text()
     assert "More labels of this kind are not certain to help." in text
+
+
+@pytest.mark.parametrize(
+    ("gains", "said"),
+    [
+        ((0.019, 0.019), "rose by 1.9 ± 0.0 points. Gains shrink"),
+        ((-0.019, -0.019), "fell by 1.9 ± 0.0 points. More labels of this kind do not help."),
+        ((-0.03, 0.02), "fell by 0.5 ± 31.8 points. More labels of this kind are not certain"),
+        ((0.0002, 0.0002), "stayed the same."),
+        ((0.0, 0.0), "stayed the same. More labels of this kind are not certain"),
+        ((-0.1,), "fell by 10.0 points. One draw does not say"),
+    ],
+)
+def test_a_change_is_called_by_its_direction(tmp_path, gains, said):
+    rows = [
+        row("bayes", shots, seed, accuracy=0.8 + gain * (shots == 2))
+        for shots in (1, 2)
+        for seed, gain in enumerate(gains)
+    ]
+    text = recommend(write_results(tmp_path, rows)).text()
+    assert f"From 1 to 2 shots the accuracy {said}" in text
+    assert "by -" not in text
+
+
+@pytest.mark.parametrize(
+    ("methods", "best"),
+    [
+        ((("bayes", 0.2), ("gda", 0.2), ("zero-shot", 0.2)), "zero-shot"),
+        ((("bayes", 0.2), ("gda", 0.2003), ("zero-shot", 0.9)), "gda"),
+        ((("bayes", 0.2), ("gda", 0.21)), "bayes"),
+        ((("mine", 0.2), ("bayes", 0.2)), "bayes"),
+        ((("tip-adapter-f", 0.2), ("tip-adapter", 0.2)), "tip-adapter"),
+    ],
+)
+def test_of_tied_methods_the_simplest_is_recommended(tmp_path, methods, best):
+    """Those that are printed alike; the draws have no noise here."""
+    assert recommend(write_results(tmp_path, known(methods=methods))).method == best
+
+
+@pytest.mark.parametrize(("last", "best"), [(0.008, "gda"), (0.014, "bayes")])
+def test_a_tie_is_within_one_standard_error_of_the_paired_differences(tmp_path, last, best):
+    """Means 0.0045 and 0.0060; standard errors 0.0049 and 0.0054."""
+    rows = [row("bayes", seed=seed, nll=0.2) for seed in range(4)]
+    rows += [row("gda", seed=s, nll=0.2 + d) for s, d in enumerate((0.01, 0.01, -0.01, last))]
+    assert recommend(write_results(tmp_path, rows)).method == best
+
+
+CHANCE = {"n_classes": 4, "largest_class": 0.25, "n_test": 100}
+
+
+def test_what_is_not_better_than_guessing_is_not_recommended(tmp_path):
+    """By log-loss, or by accuracy; chance with four classes is log 4 and a quarter."""
+    rows = [row("bayes", nll=1.2, accuracy=0.2, **CHANCE)]
+    rows += [row("gda", nll=1.4, accuracy=0.6, **CHANCE)]
+    found = recommend(write_results(tmp_path, rows))
+    assert not found.better_than_guessing
+    assert "Method: none. At 1 shots per class no method is better than guessing." in found.text()
+    assert "Guessing: accuracy 25.0 %, log-loss 1.386" in found.text()
+    assert "fit(" not in found.text()
+    rows += [row("clap", nll=1.3, accuracy=0.3, **CHANCE)]
+    found = recommend(write_results(tmp_path, rows))
+    assert (found.method, found.better_than_guessing) == ("clap", True)
+
+
+def test_the_commonest_class_is_named_where_it_is_as_good(tmp_path):
+    rows = [row("bayes", nll=0.3, accuracy=0.88, n_classes=2, largest_class=0.9, n_test=100)]
+    text = recommend(write_results(tmp_path, rows)).text()
+    assert "Method: BayesAdapter" in text
+    assert "always naming the commonest class is right for 90.0 % of the test rows" in text
+
+
+def test_labels_without_meaning_are_not_recommended_for(tmp_path):
+    """Texts and rows that know nothing of each other."""
+    rng = np.random.default_rng(0)
+    arrays = {"text_features": rng.normal(size=(4, 16))}
+    for split in ("train", "test"):
+        arrays[f"{split}_features"] = rng.normal(size=(200, 16))
+        arrays[f"{split}_labels"] = rng.integers(4, size=200)
+    np.savez(tmp_path / "noise.npz", **arrays, logit_scale=100.0)
+    methods = ("zero-shot", "tip-adapter", "gda")
+    table = {"features": str(tmp_path / "noise.npz")}
+    run([table], tmp_path / "out", methods=methods, shots=(1, 2), seeds=(1, 2), verbose=0)
+    assert "no method is better than guessing" in recommend(tmp_path / "out").text()
 
 
 def test_one_draw_says_nothing_about_certainty(tmp_path):

@@ -18,9 +18,10 @@ from skclip.benchmark import Study, interval, report, run
 from skclip.benchmark.diagrams import _risk, pooled_predictions, reliability_diagrams
 from skclip.benchmark.figures import curves_over_shots, rank_diagram
 from skclip.benchmark.ranks import compare_ranks
-from skclip.benchmark.rendering import to_latex, to_rst
+from skclip.benchmark.rendering import to_csv, to_latex, to_rst
 from skclip.benchmark.study import label_of
 from skclip.benchmark.tables import CROSS, Table
+from skclip.exceptions import DatasetError
 
 from .result_rows import row, write_results
 
@@ -139,6 +140,21 @@ def test_every_format_escapes_what_it_must():
     rst = to_rst(entry)
     assert "   * - x_1\n     - n\\_\n" in rst
     assert f"   * - <b>\\*\n     - **1 ± {CROSS}**\n" in rst
+
+
+@pytest.mark.parametrize("text", [".. include:: /etc/passwd", ":f: x", ">>> f()", "- x", "-"])
+def test_a_cell_is_no_directive(text):
+    """Nor a list, a field or a test: what is first is a letter, or escaped."""
+    entries = pd.DataFrame({"1": [text]}, index=pd.Index([text], name=text))
+    lines = [line.strip(" *-") for line in to_rst(Table(text, text, entries)).splitlines()]
+    assert text not in lines
+    assert f"\\{text}".strip(" -") in [line.strip(" *") for line in lines]
+
+
+def test_a_negative_number_stays_a_number():
+    table = Table("t", "t", pd.DataFrame({"1": ["-1.5"]}, index=pd.Index(["=f()"], name="@m")))
+    assert "     - -1.5" in to_rst(table)
+    assert to_csv(table) == "'@m,1\n'=f(),-1.5\n"
 
 
 def test_every_table_is_written_in_every_format(written):
@@ -334,6 +350,37 @@ def test_names_are_shown_as_they_are_whatever_is_in_them(tmp_path):
     drawn = {path: ElementTree.parse(path).getroot() for path in (out / "figures").iterdir()}
     curves = " ".join(next(r for p, r in drawn.items() if p.stem.startswith("over")).itertext())
     assert all(name in curves for name in methods[:2])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("BayesAdapter", "bayes"),  # one label
+        ("long" * 20_000, "long" * 20_000 + "er"),
+        ("熊猫", "पांडा"),  # of which the fonts have no glyphs
+        ("$x_{", "$\\frac{a}$"),
+        ("\x00", "\ud800"),
+    ],
+)
+def test_methods_of_any_names_are_drawn(tmp_path, names):
+    rows = [
+        row(name, k, dataset=data, nll=0.1 + 0.1 * i)
+        for i, name in enumerate((*names, "gda"))
+        for k in (1, 2)
+        for data in ("ants", "bees")
+    ]
+    out = report(write_results(tmp_path, rows))
+    for path in (out / "figures").iterdir():
+        ElementTree.parse(path)
+        assert path.stat().st_size < 200_000
+    assert len(table(out, "mean_ranks")) == 6
+
+
+def test_a_draw_that_is_there_twice_is_refused(tmp_path):
+    """A method whose name says a calibrator, which another row has."""
+    rows = [row("bayes + temperature"), row("bayes") | {"calibrator": "temperature"}]
+    with pytest.raises(DatasetError, match=r"one row for each draw; got .*'bayes \+ temperature'"):
+        Study(write_results(tmp_path, rows))
 
 
 def test_the_package_does_not_load_the_benchmark():
