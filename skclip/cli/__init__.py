@@ -6,12 +6,13 @@ A module of this package whose name has no underscore in front is a subcommand o
 - ``add_arguments(parser)``;
 - ``run(arguments) -> int``, the exit code.
 
-Exit codes: 0 done; 1 failed, with the reason on standard error; 2 asked for wrongly;
-130 interrupted.
+Exit codes: 0 done; 1 failed, with the reason on standard error; 2 asked for wrongly, by the
+arguments or by the file of a study; 130 interrupted.
 """
 
 import argparse
 import importlib
+import io
 import logging
 import pkgutil
 import sys
@@ -19,7 +20,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TextIO
 
-from skclip.exceptions import SkclipError
+from skclip.exceptions import SkclipError, StudyError
 
 __all__ = ["main"]
 
@@ -46,14 +47,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     arguments = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that it cannot encode is no failure
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="skclip: %(message)s")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)
             warnings.showwarning = _show_warning
             return int(arguments.run(arguments))
-    except (SkclipError, OSError, ValueError, ImportError) as error:
+    except StudyError as error:
         print(f"skclip: error: {error}", file=sys.stderr)
+        return 2
+    # Torch says RuntimeError of a device that fails, and pathlib of a home that nobody has.
+    except (SkclipError, OSError, ValueError, ImportError, RuntimeError, MemoryError) as error:
+        print(f"skclip: error: {error or type(error).__name__}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("skclip: interrupted", file=sys.stderr)

@@ -5,7 +5,8 @@ file with the columns path, label and perhaps split, or features as .npz or a fo
 Without a test split half of each class is held out. It ends with a recommendation: which method,
 how many labelled images, what to expect of it.
 
-A run that was stopped goes on where it was when the same command is given again.
+A run that was stopped goes on where it was when the same command is given again. What was made
+from other images, class names, templates, weights or features is computed again, and said.
 
 Examples
   skclip benchmark photos/ --model ViT-B-32 --pretrained openai --out results/
@@ -32,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pretrained", help="weights: a tag (openai), a file, hf-hub:org/name or local-dir:folder"
     )
     model.add_argument("--templates", help='such as "a photo of a {}.", or the name of a set')
+    model.add_argument(
+        "--on-error",
+        choices=["raise", "skip"],
+        default="raise",
+        help="what images that cannot be read do: stop (default), or be left out and counted",
+    )
     study = parser.add_argument_group("study")
     study.add_argument("--methods", nargs="+", metavar="NAME", help="instead of a few good ones")
     study.add_argument("--shots", nargs="+", type=int, metavar="K", help="images per class")
@@ -53,8 +60,14 @@ def run(arguments: argparse.Namespace) -> int:
         if given:
             arguments.parser.error(f"the model is in the file of --config; got {', '.join(given)}")
         study = benchmark.read_config(arguments.config)
+    elif not Path(arguments.source).expanduser().exists():
+        arguments.parser.error(f"SOURCE must exist; {arguments.source!r} is missing")
     else:
         study = benchmark.study_of(arguments.source, **named)
+    if arguments.on_error == "skip":
+        for table in study["datasets"]:
+            if "features" not in table:
+                table["on_error"] = "skip"
     for name in ("out", "methods", "shots", "seeds", "n_jobs"):
         if getattr(arguments, name) is not None:
             study[name] = getattr(arguments, name)
@@ -63,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(study.pop("out", "results"))
     benchmark.run(out=out, verbose=int(not arguments.quiet), **study)
     failed = sum(row["status"] != "ok" for row in benchmark.read_results(out))
-    print(benchmark.recommend(out, **named).text())
+    print(benchmark.recommend(out).text())
     print(f"\nAll results are in {out}; for tables and figures: skclip report {out}")
     if failed:
         print(f"{failed} fits failed: the reasons are in {out / 'errors'}")

@@ -1,11 +1,17 @@
 """`skclip benchmark` and `skclip report`: from a folder of images to a page."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from skclip.benchmark import read_results
 from skclip.cli import main
 from skclip.datasets import make_clip_features, save_digits_images, tiny_clip
+
+from ..benchmark.result_rows import row, write_results
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +49,31 @@ def test_a_folder_of_images_ends_with_a_recommendation(tmp_path, capsys):
     assert main(["report", str(out), "--out", str(tmp_path / "report")]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "report" / "index.html")
     assert "Recommendation" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def test_unreadable_images_stop_the_command_with_an_option_that_it_has(tmp_path, capsys):
+    save_digits_images(tmp_path / "digits", n_per_class=4)
+    (tmp_path / "digits" / "two" / "broken.png").write_bytes(b"no image")
+    command = ["benchmark", str(tmp_path / "digits"), "--pretrained", tiny_clip(), "--quiet"]
+    command += ["--methods", "zero-shot", "--out", str(tmp_path / "out")]
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert "1 of 41 images are not: " in error
+    assert "--on-error skip" in error
+    assert main([*command, "--on-error", "skip"]) == 0
+    assert "1 of 41 images of digits cannot be read and are left out" in capsys.readouterr().err
+
+
+def test_a_name_that_the_terminal_cannot_write_is_no_failure(tmp_path):
+    """Ours are "±" and "✗"; others come from folders."""
+    rows = [row("bayes", seed=seed, backbone="熊 猫") for seed in (1, 2)]
+    write_results(tmp_path, rows)
+    (tmp_path / "熊").symlink_to(tmp_path)
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "skclip.cli", "report", str(tmp_path / "熊")]
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"\\u718a/report/index.html" in done.stdout
 
 
 def test_a_study_may_be_a_file_and_options_change_it(features, tmp_path, capsys):
