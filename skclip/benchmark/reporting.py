@@ -109,9 +109,8 @@ def _figures(study):
         if len(study.shots) > 1:
             metrics = {metric: SHOWN[metric] for metric in _IN_FIGURE}
             fill = curves_over_shots(study, metrics, backbone)
-            caption = (
-                f"Means over {len(settings)} data sets; bands are 95 % intervals over draws.{of}"
-            )
+            sets = _count(len(settings), "data set")
+            caption = f"Means over {sets}; bands are 95 % intervals over draws.{of}"
             yield f"over_shots{end}", fill, (11.5, height), caption
         shots = study.shots[-1]
         pooled = pooled_predictions(study, settings, shots)
@@ -144,11 +143,16 @@ def _page(study, tables, figures):
         dataset_of(manifest, s.dataset, s.backbone).get("left_out", 0)
         for s in {(s.dataset, s.backbone): s for s in study.settings}.values()
     )
+    unread = _count(left_out, "image")
     subtitle = (
-        f"{len(study.frame)} fits{failed}: {len(study.datasets)} data sets, {len(study.methods)} "
-        f"methods, {'/'.join(map(str, study.shots))} shots per class. "
-        f"{f'{left_out} images could not be read and are left out. ' if left_out else ''}"
+        f"{len(study.frame)} fits{failed}: {_count(len(study.datasets), 'data set')}, "
+        f"{_count(len(study.methods), 'method')}, {'/'.join(map(str, study.shots))} shots per "
+        f"class. {f'{unread} left out, unreadable. ' if left_out else ''}"
         f"Written by skclip {version('skclip')}."
     )
     sections = [section for section in sections if any(section[1:])]
     return page(f"Results: {', '.join(study.datasets)}", subtitle, sections)
+
+
+def _count(number, noun):
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -228,4 +228,4 @@ def test_unreadable_images_may_be_left_out_and_are_counted(partly_broken, tmp_pa
     assert [len(data.features[half]) for half in ("train", "test")] == [20, 20]
     assert {row["n_test"] for row in read_results(tmp_path / "out")} == {"20"}
     page = (report(tmp_path / "out") / "index.html").read_text(encoding="utf-8")
-    assert "2 images could not be read and are left out." in page
+    assert "2 images left out, unreadable." in page
