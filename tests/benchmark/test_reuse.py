@@ -11,10 +11,17 @@ import pytest
 from PIL import Image
 
 from skclip import CLIPFeaturizer
-from skclip.benchmark import Method, evaluation, read_results, run
+from skclip.benchmark import (
+    Method,
+    embed_dataset,
+    evaluation,
+    load_feature_dataset,
+    read_results,
+    run,
+)
 from skclip.benchmark.evaluation import KEY
 from skclip.benchmark.runner import prediction_path
-from skclip.datasets import save_digits_images, tiny_clip
+from skclip.datasets import load_image_folder, save_digits_images, tiny_clip
 from skclip.exceptions import StudyWarning
 
 METHODS = ("zero-shot", "gda")
@@ -210,6 +217,16 @@ def test_whatever_images_are_embedded_with_decides(digits, tmp_path, change):
         after = study(digits, tmp_path / "out", methods=("gda",), shots=(1,))
     fresh = study(digits, tmp_path / "fresh", methods=("gda",), shots=(1,))
     assert measured(after) == measured(fresh)
+
+
+@pytest.mark.parametrize("other", [{"normalize": False}, {"templates": "art of the {}."}])
+def test_one_file_of_features_is_made_again_for_other_parameters(digits, tmp_path, other):
+    """The stamp has them; in a study they are in the file's name, too."""
+    data, model = load_image_folder(digits["folder"]), digits["pretrained"]
+    embed_dataset(data, tmp_path / "f.npz", pretrained=model)
+    first = load_feature_dataset(tmp_path / "f.npz").fingerprint
+    embed_dataset(data, tmp_path / "f.npz", pretrained=model, **other)
+    assert load_feature_dataset(tmp_path / "f.npz").fingerprint != first
 
 
 def test_damaged_features_are_made_again(digits, tmp_path):
