@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from sklearn.utils import check_scalar
 
 from skclip._core.linear.leave_one_out import Groups
 from skclip._core.linear.prior import with_prior
@@ -36,8 +37,9 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
     so that the zero-shot classifier is the prior mean, and each labelled image moves the
     weights as far as the prior precision :math:`\lambda` allows. By default the weights
     are the maximum of the posterior, a convex problem that is solved to its optimum, and
-    :math:`\lambda` and a temperature are chosen from the support set alone, by
-    leave-one-out log-likelihood. :meth:`from_recipe` gives the paper's own configuration.
+    :math:`\lambda` and a temperature are chosen from the support set alone, by what
+    was learned over many tasks, with leave-one-out. :meth:`from_recipe` gives the paper's own
+    configuration.
 
     Parameters
     ----------
@@ -47,15 +49,18 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
         regression.
     prior_precision : "auto", "clap", float or array-like of shape (n_classes,), default="auto"
         Precision :math:`\lambda_c` of the prior, in inverse squared weight units; large
-        values give the zero-shot classifier. "auto" chooses one for all classes by
-        leave-one-out. "clap" is the prior whose mode is CLAP's optimum [2]_:
+        values give the zero-shot classifier. "auto" is one for all classes: with prototypes
+        what a regression over many tasks expects from the number of classes and the text's
+        loss on the support rows, without them the best of a search by leave-one-out. "clap"
+        is the prior whose mode is CLAP's optimum [2]_:
         :math:`\lambda_c = 2 n \mu_c / c`
         with n the sum of the sample weights and :math:`\mu_c` the mean zero-shot probability of
         the true class over class c's rows (over all classes' means where class c has no
         row). It is isotropic and has no bias, whatever `prior_shape` is.
     temperature : "auto" or float, default="auto"
-        Logits are divided by it. "auto" is fitted to the leave-one-out logits, jointly with
-        the temperature of the posterior; 1 leaves probabilities as the likelihood has them.
+        Logits are divided by it. "auto" is fitted to the leave-one-out logits, around what the
+        regression expects, and jointly with the temperature of the posterior; 1
+        leaves probabilities as the likelihood has them.
     prior_shape : {"adaptive", "isotropic"}, default="adaptive"
         Covariance of the prior in feature space. "isotropic" is the paper's
         :math:`I / \lambda_c`. "adaptive" is :math:`M M^\top / \lambda_c` with a metric M that
@@ -119,7 +124,8 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
     loo_results_ : dict of ndarray of shape (n_candidates,)
         Every ``prior_precision`` that was tried, ascending, with its ``temperature`` and its
         ``log_posterior``: leave-one-out log-likelihood plus log prior of both, in nats up to
-        a constant. The largest was chosen. Only with ``prior_precision="auto"``.
+        a constant. The largest was chosen. One row where nothing was searched; only with
+        ``prior_precision="auto"``.
     elbo_ : float
         Variational bound at ``posterior_temperature_``, in nats; only "variational".
     posterior_std_ : ndarray of shape (n_classes,)
@@ -282,6 +288,7 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
+        n_views: float = 1,
     ) -> Self:
         """Fit the posterior.
 
@@ -297,6 +304,11 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
             Image of each row, where an image has several (augmented views): "auto" then leaves
             whole images out. Pass ``sample_weight=1 / n_views`` with it, so that an image
             counts once.
+        n_views : float, default=1
+            Views that each row is the mean of, where rows are means over augmented views of an
+            image and what will be predicted are single views: means are cleaner, which
+            ``temperature="auto"`` takes into account. Keeping the views as rows with `groups`
+            tells more.
 
         Returns
         -------
@@ -308,11 +320,13 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
             If prototypes and data disagree in classes or features.
         ValueError
             If there is one class only, ``prior_precision="clap"`` has no text, a row of X to
-            be normalised is zero, or a group has several labels.
+            be normalised is zero, a group has several labels, or `n_views` is below 1.
         """
         self._check_clap()
+        check_scalar(n_views, "n_views", Real, min_val=1)
         problem = self._check(X, y, sample_weight, self.class_weight)
-        return self._fit_posterior(problem, None if groups is None else group_codes(groups, y))
+        codes = None if groups is None else group_codes(groups, y)
+        return self._fit_posterior(problem, codes, n_views)
 
     @fit_method
     def partial_fit(
@@ -389,7 +403,11 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
             )
 
     def _fit_posterior(
-        self, problem: Problem, codes: np.ndarray | None = None, to_be_continued: bool = False
+        self,
+        problem: Problem,
+        codes: np.ndarray | None = None,
+        n_views: float = 1,
+        to_be_continued: bool = False,
     ) -> Self:
         """From scratch, on rows of images with these codes."""
         named = isinstance(self.prior_precision, str)
@@ -415,6 +433,7 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
             groups=None
             if codes is None
             else Groups.of(torch.from_numpy(codes).to(problem.X.device), problem.sample_weight),
+            n_views=float(n_views),
         )
         return self._publish_fit(fitted)
 

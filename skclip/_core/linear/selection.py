@@ -9,10 +9,10 @@ temperature t have Gaussian priors: the choice minimises
     + \frac{(\log \lambda / \lambda_0)^2}{2 \sigma_\lambda^2}
     + \frac{(t - t_0)^2}{2 \sigma_t^2}.
 
-A row that is alone in its class says nothing about how well a class is learned: it leaves
-its class with the prior alone. So :math:`w_n = a_n (1 - o_n / N_{y_n})` with the weight
-:math:`o_n` that is left out with it and its class's total :math:`N`; at one shot both
-choices are those of their priors.
+A row that is alone in its class says little about how well a class is learned: it leaves
+its class with the prior alone. So :math:`w_n = a_n \max(1 - o_n / N_{y_n}, \omega)` with the
+weight :math:`o_n` that is left out with it, its class's total :math:`N`, and the weight
+:math:`\omega` of a lone row.
 """
 
 from __future__ import annotations
@@ -23,45 +23,24 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from skclip._core.linear.hyperprior import Hyperprior
 from skclip._core.linear.leave_one_out import Groups, left_out_logits
 from skclip._core.linear.objective import LinearProblem, LinearSolution, Span, logits, solve_map
 from skclip._core.linear.temperature_scaling import fit_log_temperature, weighted_log_loss
 from skclip._core.solve.status import Status
 
-__all__ = ["Choice", "Hyperprior", "plain_hyperprior", "select", "text_hyperprior"]
-
+__all__ = ["Choice", "left_out_weight", "select"]
 
 # Accuracy of candidates; only the chosen one is solved to the end. A gradient of 0.005 of
 # the prior's own changes the score by less than 0.001 per row, whatever the size of the
 # problem; 0.1 by up to 0.05.
 _RELATIVE_TOL = 0.005
-# Log-loss of a good text, as a share of that of guessing.
-_TYPICAL_LOSS = 0.09
-# By which the text's own fit is shrunk towards that of a good text.
-_PSEUDO_ROWS = 10.0
 # Log precisions above the centre that lead there from the prior mean, solved roughly.
 _APPROACH = (math.log(100.0), math.log(10.0))
 _ROUGH_TOL = 0.3
 
 # Log precisions relative to the centre, and coordinates of the modes there.
 _Trail = list[tuple[float, Tensor]]
-
-
-@dataclass(frozen=True)
-class Hyperprior:
-    """Centre and width of the log precision and the log temperature; what to try.
-
-    Candidates are the centre times powers of `step`, at most `reach` of them on each side;
-    a direction is given up after `patience` candidates in a row that are no better.
-    """
-
-    precision: float
-    precision_width: float
-    log_temperature: float = -0.2
-    temperature_width: float = 0.15
-    step: float = 10**0.5
-    reach: int = 3
-    patience: int = 1
 
 
 @dataclass(frozen=True)
@@ -77,55 +56,6 @@ class Choice:
     solution: LinearSolution
     log_likelihood: float
     tried: list[tuple[float, float, float]]
-
-
-def text_hyperprior(problem: LinearProblem) -> Hyperprior:
-    r"""What precision and temperature are likely, from the classes and the text's own fit.
-
-    Two numbers say how the zero-shot classifier does on the support rows: its log-loss
-    relative to that of a good text prior, :math:`\rho = \ell / 0.09 \log c` (shrunk towards 1
-    by ten pseudo-rows), and the log temperature s that suits it best (shrunk towards 0 by as
-    many, and at most 0.7). The centres are
-
-    .. math::
-        \lambda_0 = 40 \Big(\frac{\tau}{100}\Big)^2 \Big(\frac{c}{30}\Big)^{1/2} \rho^{-1/4}
-        \max(1, 0.09 \rho)^{-3},
-        \qquad t_0 = -0.2 + 0.1 \log \rho + 0.4 s.
-
-    Precisions are relative to the square of the logit scale; more classes need a firmer
-    prior; a text that fits less well deserves a looser one, and one that is worse than
-    guessing (:math:`0.09 \rho > 1`: a loss above :math:`\log c`) next to none. Where the text
-    is too sure of itself the adapted classifier will be, and where it is not sure enough
-    likewise.
-    """
-    c = len(problem.prior_mean)
-    a = problem.sample_weight
-    total = float(a.sum())
-    scores = problem.logit_scale * (problem.X @ problem.prior_mean.T)
-    typical = _TYPICAL_LOSS * math.log(max(c, 2))
-    loss = float(weighted_log_loss(scores, problem.y, a))
-    relative = (loss + _PSEUDO_ROWS * typical) / (total + _PSEUDO_ROWS) / typical
-    own, _ = fit_log_temperature(scores, problem.y, a, centre=0.0, width=1.0)
-    own = min(own * total / (total + _PSEUDO_ROWS), 0.7)
-    precision = 40.0 * (problem.logit_scale / 100.0) ** 2 * (c / 30) ** 0.5 * relative**-0.25
-    precision *= max(1.0, _TYPICAL_LOSS * relative) ** -3
-    return Hyperprior(precision, 0.5, log_temperature=-0.2 + 0.1 * math.log(relative) + 0.4 * own)
-
-
-def plain_hyperprior() -> Hyperprior:
-    """Without text, on features of unit variance: centre 1, LogisticRegression's default.
-
-    Columns of very unequal scale want a weak prior on the large ones, hence the width.
-    """
-    return Hyperprior(
-        precision=1.0,
-        precision_width=3.0,
-        log_temperature=0.0,
-        temperature_width=0.2,
-        step=5.0,
-        reach=7,
-        patience=2,
-    )
 
 
 def select(
@@ -153,7 +83,7 @@ def select(
     scorer = _Scorer(
         span=span,
         hyperprior=hyperprior,
-        weight=left_out_weight(problem, groups),
+        weight=left_out_weight(problem, groups, hyperprior.lone_row_weight),
         temperature=temperature,
         groups=groups,
         tol=tol,
@@ -165,12 +95,14 @@ def select(
             problem,
             prior_precision=torch.full_like(problem.prior_precision, hyperprior.precision),
         )
+    searches = search and hyperprior.reach > 0 and float(scorer.weight.sum()) > 0
     trail = scorer.approach(problem)
-    best = centre = scorer.evaluate(problem, 0.0, _extrapolate(trail, 0.0))
+    best = centre = scorer.evaluate(
+        problem, 0.0, _extrapolate(trail, 0.0), _RELATIVE_TOL if searches else 0.0
+    )
     trail = [trail[-1], (0.0, centre.solution.coordinates)]
     tried = [centre.summary()]
-    # At one shot nothing is left to compare; the priors' centres stand.
-    if search and float(scorer.weight.sum()) > 0:
+    if searches:
         best = _climb(scorer, best, -1, problem, trail, tried)
         # Where the score rose on one side it falls on the other.
         if best is centre or hyperprior.patience > 1:
@@ -182,7 +114,7 @@ def select(
         )
     if best.solution.status is Status.STOPPED:
         start = best.solution.coordinates
-        best = scorer.evaluate(best.problem, best.distance, start, relative_tol=0.0)
+        best = scorer.evaluate(best.problem, best.distance, start, 0.0)
     scores = best.left_out / best.temperature
     loss = weighted_log_loss(scores, problem.y, problem.sample_weight)
     return Choice(
@@ -237,7 +169,7 @@ class _Scorer:
         problem: LinearProblem,
         distance: float,
         start: Tensor | None,
-        relative_tol: float = _RELATIVE_TOL,
+        relative_tol: float,
     ) -> _Candidate:
         solution = self._solve(problem, start, relative_tol)
         scores = logits(problem.X, solution.W, solution.b, problem.logit_scale)
@@ -284,7 +216,7 @@ def _climb(
     for count in range(1, prior.reach + 1):
         distance = sign * count * math.log(prior.step)
         problem = replace(centre, prior_precision=centre.prior_precision * math.exp(distance))
-        candidate = scorer.evaluate(problem, distance, _extrapolate(trail, distance))
+        candidate = scorer.evaluate(problem, distance, _extrapolate(trail, distance), _RELATIVE_TOL)
         trail = [trail[-1], (distance, candidate.solution.coordinates)]
         tried.append(candidate.summary())
         if candidate.score < best.score:
@@ -304,9 +236,14 @@ def _extrapolate(trail: _Trail, distance: float) -> Tensor | None:
     return torch.lerp(far, near, (distance - far_at) / (near_at - far_at))
 
 
-def left_out_weight(problem: LinearProblem, groups: Groups | None) -> Tensor:
-    """w (n,): the row's weight times the share of its class that stays when it is left out."""
+def left_out_weight(
+    problem: LinearProblem, groups: Groups | None, lone_row_weight: float = 0.0
+) -> Tensor:
+    """w (n,): the row's weight times the share of its class that stays when it is left out.
+
+    At least `lone_row_weight` times its weight.
+    """
     a = problem.sample_weight
     own = a.clamp(max=1.0) if groups is None else groups.own
     total = a.new_zeros(len(problem.prior_mean)).index_add(0, problem.y, a)[problem.y]
-    return a * (1.0 - own / total.clamp(min=torch.finfo(a.dtype).tiny)).clamp(min=0.0)
+    return a * (1.0 - own / total.clamp(min=torch.finfo(a.dtype).tiny)).clamp(min=lone_row_weight)

@@ -14,16 +14,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from skclip._core.linear.hyperprior import Hyperprior, plain_hyperprior, text_hyperprior
 from skclip._core.linear.leave_one_out import Groups, left_out_logits
 from skclip._core.linear.objective import LinearProblem, LinearSolution, Span, solve_map
-from skclip._core.linear.selection import (
-    Choice,
-    Hyperprior,
-    left_out_weight,
-    plain_hyperprior,
-    select,
-    text_hyperprior,
-)
+from skclip._core.linear.selection import Choice, left_out_weight, select
 from skclip._core.model import Averaging
 from skclip._core.posterior.block import BlockGaussian, Frame, prior_of
 from skclip._core.posterior.draws import standard_normal
@@ -134,6 +128,7 @@ def fit_posterior(
     search: bool,
     temperature: float | None,
     groups: Groups | None = None,
+    n_views: float = 1.0,
 ) -> PosteriorFit:
     """The model of a problem, from its rows alone.
 
@@ -145,8 +140,10 @@ def fit_posterior(
         Of the logits; None chooses it by leave-one-out.
     groups : Groups, optional
         Rows that are left out together.
+    n_views : float
+        Views that a row is the mean of.
     """
-    mode = _fit_mode(problem, solver, search, temperature, groups)
+    mode = _fit_mode(problem, solver, search, temperature, groups, n_views)
     problem = mode.problem
     frame = Frame.of(problem, mode.span)
     data = Observations.of(problem, frame)
@@ -208,9 +205,10 @@ def _fit_mode(
     search: bool,
     temperature: float | None,
     groups: Groups | None,
+    n_views: float,
 ) -> _Mode:
     span = Span.of(problem)
-    hyperprior = text_hyperprior(problem) if problem.has_text else plain_hyperprior()
+    hyperprior = text_hyperprior(problem, n_views) if problem.has_text else plain_hyperprior()
     free = temperature is None
     common: dict[str, Any] = {
         "tol": solver.tol,
@@ -311,7 +309,7 @@ def _tempered(
             scores=scores,
             variance=variance,
             y=mode.problem.y,
-            weight=left_out_weight(mode.problem, mode.groups),
+            weight=left_out_weight(mode.problem, mode.groups, mode.hyperprior.lone_row_weight),
             sample_weight=mode.problem.sample_weight,
         ),
         standard_normal(min(averaging.n_draws, n_bound_draws(n, c)), c, averaging.seed),

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from skclip._core.linear.hyperprior import Hyperprior
 from skclip._core.linear.leave_one_out import Groups
-from skclip._core.linear.selection import Hyperprior
 from skclip._core.posterior.draws import average, logit_draws
 
 __all__ = [

@@ -7,16 +7,10 @@ from math import nan
 import pytest
 import torch
 
+from skclip._core.linear.hyperprior import Hyperprior, plain_hyperprior, text_hyperprior
 from skclip._core.linear.leave_one_out import Groups, left_out_logits
 from skclip._core.linear.objective import Span, logits, solve_map
-from skclip._core.linear.selection import (
-    Hyperprior,
-    _extrapolate,
-    left_out_weight,
-    plain_hyperprior,
-    select,
-    text_hyperprior,
-)
+from skclip._core.linear.selection import _extrapolate, left_out_weight, select
 from skclip._core.linear.temperature_scaling import fit_log_temperature
 from skclip._core.solve.status import Status
 
@@ -88,6 +82,35 @@ def test_the_next_mode_is_sought_on_the_line_through_the_last_two():
     torch.testing.assert_close(_extrapolate(trail, -3.0), torch.tensor([4.0, -2.0]))
 
 
+def test_with_a_text_the_precision_stands_and_the_temperature_is_chosen():
+    problem = make_problem(n=40, tau=5.0)
+    hyperprior = text_hyperprior(problem)
+    choice = select(problem, Span.of(problem), hyperprior=hyperprior, **SEARCH)
+    torch.testing.assert_close(
+        choice.prior_precision, torch.full_like(choice.prior_precision, hyperprior.precision)
+    )
+    assert len(choice.tried) == 1
+    assert abs(math.log(choice.temperature) - hyperprior.log_temperature) > 0.01
+
+
+def test_lone_rows_move_the_temperature_by_their_weight():
+    """At one shot the centre stands, unless lone rows have a weight."""
+    problem = make_problem(n=4, tau=5.0, weighted=False)
+    found = [
+        math.log(
+            select(
+                problem,
+                Span.of(problem),
+                hyperprior=replace(WIDE, lone_row_weight=weight, reach=0),
+                **SEARCH,
+            ).temperature
+        )
+        for weight in (0.0, 0.1, 1.0)
+    ]
+    assert found[0] == pytest.approx(WIDE.log_temperature)
+    assert 0 < abs(found[1] - found[0]) < abs(found[2] - found[0])
+
+
 def test_one_row_per_class_leaves_the_centres():
     """A row that is alone in its class says nothing about how well a class is learned."""
     problem = make_problem(n=4, weighted=False)
@@ -128,63 +151,6 @@ def test_a_narrow_prior_keeps_the_choice_at_its_centre():
     narrow = replace(WIDE, precision=7.0, precision_width=1e-3)
     choice = select(problem, Span.of(problem), hyperprior=narrow, **SEARCH)
     torch.testing.assert_close(choice.prior_precision, torch.full((4,), 7.0).double())
-
-
-def test_precisions_follow_the_unit_of_the_logit_scale():
-    """Twice the scale on half the weights is the same classifier: precisions grow by four."""
-    problem = make_problem(n=40, tau=5.0)
-    halved = replace(problem, logit_scale=10.0, prior_mean=problem.prior_mean / 2)
-    one, other = text_hyperprior(problem), text_hyperprior(halved)
-    assert other.precision == pytest.approx(4 * one.precision)
-    assert other.log_temperature == pytest.approx(one.log_temperature)
-
-
-def test_the_centres_for_a_text_are_those_of_the_formula():
-    """lambda_0 and t_0 of the docstring; here the text is worse than guessing, then better."""
-    for sign in (-1, 1):
-        problem = make_problem(n=40)
-        true = problem.prior_mean[problem.y]
-        problem = replace(problem, X=torch.nn.functional.normalize(problem.X + sign * true, dim=1))
-        a, n, c, tau = problem.sample_weight, float(problem.sample_weight.sum()), 4, 5.0
-        scores = tau * problem.X @ problem.prior_mean.T
-        losses = torch.nn.functional.cross_entropy(scores, problem.y, reduction="none")
-        typical = 0.09 * math.log(c)
-        rho = (float(a @ losses) + 10 * typical) / (n + 10) / typical
-        s, _ = fit_log_temperature(scores, problem.y, a, centre=0.0, width=1.0)
-        s = min(s * n / (n + 10), 0.7)
-        precision = (
-            40 * (tau / 100) ** 2 * math.sqrt(c / 30) * rho**-0.25 * max(1, 0.09 * rho) ** -3
-        )
-        found = text_hyperprior(problem)
-        assert found.precision == pytest.approx(precision, rel=1e-9)
-        assert found.log_temperature == pytest.approx(
-            -0.2 + 0.1 * math.log(rho) + 0.4 * s, abs=1e-9
-        )
-        assert (found.precision_width, found.temperature_width) == (0.5, 0.15)
-        assert (found.step, found.reach, found.patience) == (10**0.5, 3, 1)
-        assert (0.09 * rho > 1) == (sign < 0)
-        assert abs(s) > 0.05
-
-
-def test_a_text_that_misleads_gets_a_looser_prior_and_less_confidence():
-    problem = make_problem(n=40, tau=5.0)
-    good = replace(
-        problem, prior_mean=torch.eye(4, 8).double(), X=torch.eye(4, 8).double()[problem.y]
-    )
-    bad = replace(good, prior_mean=good.prior_mean.roll(1, dims=0))
-    assert text_hyperprior(bad).precision < text_hyperprior(good).precision
-    assert text_hyperprior(bad).log_temperature > text_hyperprior(good).log_temperature
-
-
-def test_a_text_worse_than_guessing_hardly_counts():
-    """Its weight falls with the cube of its loss; one that is better than guessing keeps it."""
-    problem = make_problem(n=40, tau=1.0)
-    rows = torch.eye(4, 8).double()[problem.y]
-    wrong = replace(problem, X=rows, prior_mean=torch.eye(4, 8).double().roll(1, dims=0))
-    mild, severe = (text_hyperprior(replace(wrong, logit_scale=tau)) for tau in (20.0, 40.0))
-    # Twice the logits have nearly twice the loss; precisions alone would grow by four.
-    relative = severe.precision / 4 / mild.precision
-    assert 2**-3.25 * 0.8 < relative < 2**-3.25 / 0.8
 
 
 def test_without_text_both_directions_are_searched():

@@ -1,0 +1,315 @@
+"""Learn the hyperprior of BayesAdapterClassifier's precision and temperature over many tasks.
+
+Run it as ``SKCLIP_FEATURE_SETS=folder OMP_NUM_THREADS=1 python benchmarks/learn_hyperprior.py``.
+
+For every task of ``tasks.py`` the mode is found for seven precisions; its test rows say what
+each precision and temperature is worth (log-loss, confidence minus accuracy), its support rows
+what leave-one-out would say. The coefficients, the width of the temperature and the weight of
+lone rows minimise the mean over tasks of
+
+    log((loss + 0.1) / (best + 0.1)) + 0.01 gap²,
+
+loss being the test loss of what the *whole* rule chooses, best the smallest on the grid, and
+gap = 100 (confidence - accuracy), at most 10; ordinary tasks count three times. Small
+coefficients are preferred. Written are
+
+- ``skclip/_core/linear/learned_hyperprior.py``, from all tasks: what the package reads;
+- ``docs/tables/hyperprior.rst``: the coefficients, and the error on the tasks of each data set
+  with coefficients that were learned *without* that data set, beside simpler rules.
+"""
+
+import argparse
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from result_files import RESULTS, environment, plain_table, write_json, write_table
+from scipy.interpolate import RectBivariateSpline
+from scipy.optimize import minimize
+from tasks import many_tasks
+
+import skclip
+from skclip._core.linear.hyperprior import describe
+from skclip._core.linear.leave_one_out import left_out_logits
+from skclip._core.linear.objective import Span, logits, solve_map
+from skclip._core.linear.prior import with_prior
+from skclip._core.linear.selection import left_out_weight
+from skclip._core.linear.temperature_scaling import weighted_log_loss
+from skclip._core.problem import Problem
+from skclip.benchmark.rendering import list_table
+from skclip.utils.files import write_text
+
+TARGET = Path(skclip.__file__).parent / "_core" / "linear" / "learned_hyperprior.py"
+PRECISIONS = np.logspace(0.5, 3.5, 7)
+TEMPERATURES = np.round(np.arange(-1.2, 1.25, 0.1), 1)  # logarithms
+FINE_PRECISIONS = np.linspace(*np.log(PRECISIONS[[0, -1]]), 65)
+FINE_TEMPERATURES = np.linspace(TEMPERATURES[0], TEMPERATURES[-1], 97)
+TAU = 100.0
+
+OF_PRECISION = ("intercept", "log_classes", "log_text_loss")
+OF_TEMPERATURE = (
+    *("intercept", "log_text_loss", "log_text_distance"),
+    *("log_shots", "log_views"),
+)
+FLOOR, GAP_COST, LARGEST_GAP, ORDINARY_WEIGHT = 0.1, 0.01, 10.0, 3.0
+
+
+# -- what every task says -------------------------------------------------------------
+
+
+def measure(task):
+    """Curves of a task over precisions and temperatures, and what is known of it beforehand."""
+    torch.set_num_threads(1)
+    X, y, X_test, y_test, text = (torch.from_numpy(part) for part in task.draw())
+    if X.shape[0] * len(text) > 40_000:
+        X, X_test, text = X.float(), X_test.float(), text.float()
+    rows = Problem(X=X, y=y, sample_weight=X.new_ones(len(X)), prior_mean=text, logit_scale=TAU)
+    problem = with_prior(rows, "auto", adaptive=True, fit_intercept=None)
+    span = Span.of(problem)
+    shared = left_out_weight(problem, None)
+    lone = (torch.bincount(y, minlength=len(text))[y] == 1).to(X.dtype)
+    ones = X_test.new_ones(len(X_test))
+    curves = {name: [] for name in ("loss", "gap", "left_out", "lone")}
+    start = None
+    for precision in PRECISIONS[::-1]:
+        firmer = replace(
+            problem, prior_precision=torch.full_like(problem.prior_precision, float(precision))
+        )
+        mode = solve_map(firmer, tol=1e-6, max_iter=100, span=span, start=start, relative_tol=0.005)
+        start = mode.coordinates
+        scores = logits(X_test, mode.W, mode.b, TAU)
+        left_out = left_out_logits(firmer, span, logits(X, mode.W, mode.b, TAU))
+        accuracy = float((scores.argmax(1) == y_test).double().mean())
+        scaled = [(scores / math.exp(t), left_out / math.exp(t)) for t in TEMPERATURES]
+        curves["loss"].append([float(weighted_log_loss(z, y_test, ones)) for z, _ in scaled])
+        curves["gap"].append(
+            [100 * (float(torch.softmax(z, 1).amax(1).mean()) - accuracy) for z, _ in scaled]
+        )
+        curves["left_out"].append([float(weighted_log_loss(z, y, shared)) for _, z in scaled])
+        curves["lone"].append([float(weighted_log_loss(z, y, lone)) for _, z in scaled])
+    curves = {name: np.array(values)[::-1] for name, values in curves.items()}
+    curves["loss"] = np.log(curves["loss"] / len(y_test) + FLOOR)
+    return describe(problem, task.n_views), {
+        name: _refined(values).astype(np.float32) for name, values in curves.items()
+    }
+
+
+def _refined(values):
+    spline = RectBivariateSpline(np.log(PRECISIONS), TEMPERATURES, values)
+    return spline(FINE_PRECISIONS, FINE_TEMPERATURES)
+
+
+class Tasks:
+    """All tasks, as arrays over tasks, precisions and temperatures."""
+
+    def __init__(self, tasks, measured):
+        known, curves = zip(*measured, strict=True)
+        self.data = np.array([task.data for task in tasks])
+        self.shots = np.array([task.shots for task in tasks])
+        self.ordinary = np.array([task.is_ordinary for task in tasks])
+        self.views = np.array([task.n_views > 1 for task in tasks])
+        self.known = {name: np.array([one[name] for one in known]) for name in known[0]}
+        self.curves = {name: np.stack([one[name] for one in curves]) for name in curves[0]}
+        self.regret = self.curves["loss"] - self.curves["loss"].min(axis=(1, 2), keepdims=True)
+
+    def at(self, values, which, log_precision):
+        """Rows of `values` (tasks, temperatures) at a precision, linearly between grid points."""
+        place = np.interp(log_precision, FINE_PRECISIONS, np.arange(len(FINE_PRECISIONS)))
+        low = np.minimum(place.astype(int), len(FINE_PRECISIONS) - 2)
+        share = (place - low)[:, None]
+        return (1 - share) * values[which, low] + share * values[which, low + 1]
+
+
+# -- rules ------------------------------------------------------------------------------
+
+
+class Rule:
+    """Linear centres of log precision and log temperature, and leave-one-out for the latter.
+
+    Numbers are in one vector: the coefficients, log width and log weight of lone rows.
+    """
+
+    def __init__(self, of_precision=OF_PRECISION, of_temperature=OF_TEMPERATURE, leaves_out=True):
+        self.of_precision, self.of_temperature = of_precision, of_temperature
+        self.leaves_out = leaves_out
+
+    def split(self, numbers):
+        p, q = len(self.of_precision), len(self.of_temperature)
+        return numbers[:p], numbers[p : p + q], *np.exp(numbers[p + q :])
+
+    def outcome(self, numbers, tasks, which):
+        """(regret, gap) of tasks `which` under what the rule chooses."""
+        of_precision, of_temperature, width, lone = self.split(numbers)
+        log_precision = _linear(of_precision, self.of_precision, tasks, which)
+        log_precision = np.clip(log_precision, FINE_PRECISIONS[0], FINE_PRECISIONS[-1])
+        centre = _linear(of_temperature, self.of_temperature, tasks, which)
+        score = 0.5 * ((FINE_TEMPERATURES - centre[:, None]) / width) ** 2
+        if self.leaves_out:
+            score += tasks.at(tasks.curves["left_out"], which, log_precision)
+            score += lone * tasks.at(tasks.curves["lone"], which, log_precision)
+        chosen = _minimum(score)
+        return tuple(
+            _between(tasks.at(values, which, log_precision), chosen)
+            for values in (tasks.regret, tasks.curves["gap"])
+        )
+
+    def cost(self, numbers, tasks, which):
+        regret, gap = self.outcome(numbers, tasks, which)
+        weight = np.where(tasks.ordinary[which], ORDINARY_WEIGHT, 1.0)
+        of_precision, of_temperature, _, lone = self.split(numbers)
+        small = 0.001 * np.sum(of_precision[1:] ** 2) + 0.01 * np.sum(of_temperature[1:] ** 2)
+        small += 0.001 * (math.log(lone) + 2) ** 2
+        gap = np.minimum(np.abs(gap), LARGEST_GAP)
+        return np.average(regret + GAP_COST * gap**2, weights=weight) + small
+
+    def fit(self, tasks, which):
+        """The numbers that cost least on the tasks `which`."""
+        start = np.zeros(len(self.of_precision) + len(self.of_temperature) + 2)
+        start[0], start[len(self.of_precision)] = math.log(40.0), -0.2
+        start[-2:] = math.log(0.2), math.log(0.1)
+        return minimize(self.cost, start, (tasks, which), method="BFGS").x
+
+
+def _linear(coefficients, names, tasks, which):
+    return sum(a * tasks.known[name][which] for a, name in zip(coefficients, names, strict=True))
+
+
+def _minimum(score):
+    """Fractional positions of the smallest entries of rows, by a parabola through three."""
+    i = np.clip(score.argmin(axis=1), 1, score.shape[1] - 2)
+    rows = np.arange(len(score))
+    left, middle, right = (score[rows, i + step] for step in (-1, 0, 1))
+    curvature = np.maximum(left - 2 * middle + right, 1e-12)
+    return np.clip(i + 0.5 * (left - right) / curvature, 0, score.shape[1] - 1.001)
+
+
+def _between(values, positions):
+    low, rows = positions.astype(int), np.arange(len(values))
+    share = positions - low
+    return (1 - share) * values[rows, low] + share * values[rows, low + 1]
+
+
+RULES = {
+    "constants": Rule(("intercept",), ("intercept",), leaves_out=False),
+    "constants, leave-one-out": Rule(("intercept",), ("intercept",)),
+    "regression": Rule(leaves_out=False),
+    "regression, leave-one-out": Rule(),
+    "the same without the number of views": Rule(of_temperature=OF_TEMPERATURE[:-1]),
+    "the same without the texts' distance": Rule(
+        of_temperature=("intercept", "log_text_loss", "log_shots", "log_views")
+    ),
+}
+CHOSEN = "regression, leave-one-out"
+
+
+# -- the report ---------------------------------------------------------------------------
+
+HEADER = (
+    "rule",
+    "tasks of",
+    "number",
+    "excess of log-loss, %",
+    "confidence - accuracy",
+    "its size",
+)
+
+
+def left_out_data_sets(rule, tasks):
+    """(regret, gap) of every task under numbers learned without its data set."""
+    regret, gap = np.empty((2, len(tasks.data)))
+    for data in np.unique(tasks.data):
+        own = tasks.data == data
+        numbers = rule.fit(tasks, np.flatnonzero(~own))
+        regret[own], gap[own] = rule.outcome(numbers, tasks, np.flatnonzero(own))
+    return regret, gap
+
+
+def rows_of(name, tasks, regret, gap):
+    groups = [("all, ordinary", tasks.ordinary), ("all, other texts", ~tasks.ordinary)]
+    groups += [(data, tasks.ordinary & (tasks.data == data)) for data in np.unique(tasks.data)]
+    groups += [(f"{k} shots", tasks.ordinary & (tasks.shots == k)) for k in np.unique(tasks.shots)]
+    for group, own in groups if name == CHOSEN else groups[:2]:
+        yield (
+            *(name, group, str(own.sum()), f"{100 * np.expm1(regret[own].mean()):.1f}"),
+            *(f"{gap[own].mean():+.2f}", f"{np.abs(gap[own]).mean():.2f}"),
+        )
+
+
+def write_coefficients(rule, numbers):
+    """The module that the package reads, its docstring kept."""
+    of_precision, of_temperature, width, lone = rule.split(numbers)
+    text = TARGET.read_text(encoding="utf-8")
+    for name, names, values in (
+        ("LOG_PRECISION", rule.of_precision, of_precision),
+        ("LOG_TEMPERATURE", rule.of_temperature, of_temperature),
+    ):
+        lines = "".join(
+            f'    "{key}": {value:.3f},\n' for key, value in zip(names, values, strict=True)
+        )
+        text = re.sub(
+            rf"{name} = {{.*?}}", lambda _, n=name, b=lines: f"{n} = {{\n{b}}}", text, flags=re.S
+        )
+    for name, value in (("TEMPERATURE_WIDTH", width), ("LONE_ROW_WEIGHT", lone)):
+        text = re.sub(rf"{name} = .*", f"{name} = {value:.3f}", text)
+    write_text(TARGET, text)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Learn the hyperprior over many tasks.")
+    parser.add_argument("--quick", action="store_true", help="few tasks; nothing is written")
+    parser.add_argument("--n-jobs", type=int, default=2)
+    arguments = parser.parse_args()
+    tasks = many_tasks(0.05 if arguments.quick else 1.0)
+    order = np.argsort([-task.n_classes * task.shots for task in tasks], kind="stable")
+    measured = Parallel(n_jobs=1 if arguments.quick else arguments.n_jobs, verbose=1)(
+        delayed(measure)(tasks[i]) for i in order
+    )
+    tasks = Tasks([tasks[i] for i in order], measured)
+    everything = np.arange(len(tasks.data))
+    rules = {CHOSEN: RULES[CHOSEN]} if arguments.quick else RULES
+    table = [
+        row
+        for name, rule in rules.items()
+        for row in rows_of(name, tasks, *left_out_data_sets(rule, tasks))
+    ]
+    numbers = RULES[CHOSEN].fit(tasks, everything)
+    table += rows_of(
+        "learned from all, in sample", tasks, *RULES[CHOSEN].outcome(numbers, tasks, everything)
+    )
+    print(plain_table(HEADER, table))
+    of_precision, of_temperature, width, lone = RULES[CHOSEN].split(numbers)
+    learned = [
+        *(
+            ("log precision", key, f"{a:.2f}")
+            for key, a in zip(OF_PRECISION, of_precision, strict=True)
+        ),
+        *(
+            ("log temperature", key, f"{a:.3f}")
+            for key, a in zip(OF_TEMPERATURE, of_temperature, strict=True)
+        ),
+        *(
+            ("log temperature", "width", f"{width:.3f}"),
+            ("weight of a lone row", "", f"{lone:.3f}"),
+        ),
+    ]
+    header = ("of", "quantity", "coefficient")
+    print(plain_table(header, learned))
+    if arguments.quick:
+        return
+    write_coefficients(RULES[CHOSEN], numbers)
+    title = f"{len(tasks.data)} tasks; numbers learned without the data set that they are judged on"
+    write_table(
+        "hyperprior",
+        "learn_hyperprior.py",
+        list_table("Learned from all tasks", header, learned),
+        list_table(title, HEADER, table),
+    )
+    write_json(RESULTS / "learn_hyperprior.json", [environment(tasks=len(tasks.data))])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+r"""What precision and temperature are likely before any row is left out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from skclip._core.linear import learned_hyperprior
+from skclip._core.linear.objective import LinearProblem
+from skclip._core.linear.temperature_scaling import weighted_log_loss
+
+__all__ = ["Hyperprior", "describe", "plain_hyperprior", "text_hyperprior"]
+
+# Log-loss of a good text, as a share of that of guessing.
+_TYPICAL_LOSS = 0.09
+# By which the text's own fit is shrunk towards that of a good text.
+_PSEUDO_ROWS = 10.0
+# Log precisions that the learned coefficients may lead to: those of the tasks they saw.
+_LOG_PRECISION_RANGE = (math.log(3.0), math.log(3000.0))
+
+
+@dataclass(frozen=True)
+class Hyperprior:
+    """Centre and width of the log precision and the log temperature; what to try.
+
+    Candidates are the centre times powers of `step`, at most `reach` of them on each side
+    (0: the centre alone); a direction is given up after `patience` candidates in a row that
+    are no better. `lone_row_weight` is the weight of a left-out row that is alone in its class.
+    """
+
+    precision: float
+    precision_width: float
+    log_temperature: float = -0.2
+    temperature_width: float = 0.15
+    step: float = 10**0.5
+    reach: int = 3
+    patience: int = 1
+    lone_row_weight: float = 0.0
+
+
+def describe(problem: LinearProblem, n_views: float = 1.0) -> dict[str, float]:
+    r"""What the hyperprior knows of a task, by name.
+
+    - ``log_classes``: :math:`\log(c / 30)`;
+    - ``log_shots``: log of the weight of the rows per class;
+    - ``log_text_loss``: log of the zero-shot loss of the support rows over that of a good text,
+      :math:`\log(\ell / 0.09 \log c)`, shrunk towards 0 by ten pseudo-rows;
+    - ``log_text_distance``: log of the mean squared distance from a prototype to the nearest
+      other one, of unit vectors, over 0.3;
+    - ``log_views``: :math:`\log_{10}` of the number of views that a row is the mean of.
+    """
+    c = len(problem.prior_mean)
+    a = problem.sample_weight
+    total = float(a.sum())
+    share = total / (total + _PSEUDO_ROWS)
+    scores = problem.logit_scale * (problem.X @ problem.prior_mean.T)
+    typical = _TYPICAL_LOSS * math.log(max(c, 2))
+    loss = float(weighted_log_loss(scores, problem.y, a)) / max(total, 1e-300)
+    unit = torch.nn.functional.normalize(problem.prior_mean, dim=1)
+    nearest = (unit @ unit.T).fill_diagonal_(-1.0).amax(dim=1)
+    distance = float((2.0 - 2.0 * nearest).mean())
+    return {
+        "intercept": 1.0,
+        "log_classes": math.log(c / 30),
+        "log_shots": math.log(max(total / c, 1e-3)),
+        "log_text_loss": math.log(share * loss / typical + 1.0 - share),
+        "log_text_distance": math.log(max(distance, 0.01) / 0.3),
+        "log_views": math.log10(n_views),
+    }
+
+
+def text_hyperprior(problem: LinearProblem, n_views: float = 1.0) -> Hyperprior:
+    r"""Centres that are linear in what :func:`describe` says, learned over many tasks.
+
+    The precision stands at its centre: over these tasks a search by leave-one-out chose no
+    better. More classes need a firmer prior, a text that fits less well a looser one. The
+    temperature grows with how badly the text fits, with how far apart texts are, and with the
+    shots.
+    """
+    known = describe(problem, n_views)
+    log_precision, log_temperature = (
+        math.fsum(value * known[name] for name, value in coefficients.items())
+        for coefficients in (
+            learned_hyperprior.LOG_PRECISION,
+            learned_hyperprior.LOG_TEMPERATURE,
+        )
+    )
+    low, high = _LOG_PRECISION_RANGE
+    return Hyperprior(
+        precision=math.exp(min(max(log_precision, low), high)) * (problem.logit_scale / 100) ** 2,
+        precision_width=math.inf,
+        log_temperature=log_temperature,
+        temperature_width=learned_hyperprior.TEMPERATURE_WIDTH,
+        reach=0,
+        lone_row_weight=learned_hyperprior.LONE_ROW_WEIGHT,
+    )
+
+
+def plain_hyperprior() -> Hyperprior:
+    """Without text, on features of unit variance: centre 1, LogisticRegression's default.
+
+    Columns of very unequal scale want a weak prior on the large ones, hence the width.
+    """
+    return Hyperprior(
+        precision=1.0,
+        precision_width=3.0,
+        log_temperature=0.0,
+        temperature_width=0.2,
+        step=5.0,
+        reach=7,
+        patience=2,
+    )

@@ -1,0 +1,23 @@
+"""Coefficients of the text's hyperprior; written by benchmarks/learn_hyperprior.py.
+
+Of the log precision (over the square of a hundredth of the logit scale) and of the log
+temperature, by quantity of the task, as :func:`skclip._core.linear.hyperprior.describe`
+measures them.
+"""
+
+LOG_PRECISION = {
+    "intercept": 3.340,
+    "log_classes": 0.645,
+    "log_text_loss": -0.686,
+}
+LOG_TEMPERATURE = {
+    "intercept": -0.235,
+    "log_text_loss": 0.144,
+    "log_text_distance": 0.179,
+    "log_shots": 0.026,
+    "log_views": -0.110,
+}
+# Standard deviation of the log temperature around its centre.
+TEMPERATURE_WIDTH = 0.081
+# Weight of a left-out row that was alone in its class.
+LONE_ROW_WEIGHT = 0.111
