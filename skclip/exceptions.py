@@ -15,6 +15,7 @@ __all__ = [
     "PrototypeMismatchError",
     "DriftWarning",
     "GuaranteeWarning",
+    "PrototypeWarning",
 ]
 
 
@@ -52,3 +53,7 @@ class DriftWarning(UserWarning):
 
 class GuaranteeWarning(UserWarning):
     """A guarantee that was asked for cannot be given with the rows at hand."""
+
+
+class PrototypeWarning(UserWarning):
+    """Text prototypes do not seem to be those of the classes that they are given for."""

@@ -19,18 +19,19 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skclip._core.linear.objective import LinearProblem, solve_map
 from skclip._core.model import FittedModel, LinearModel
 from skclip._core.problem import Problem
 from skclip._core.solve.status import Status
-from skclip.adapters.classes import resolve_classes
+from skclip.adapters.classes import are_labelled, resolve_classes
+from skclip.adapters.input_checks import checked_features, checked_weight
+from skclip.adapters.text_order import warn_if_shifted, warn_if_texts_are_misplaced
 from skclip.exceptions import PrototypeMismatchError
 from skclip.utils.device import resolve_device
-from skclip.utils.labels import check_labels
 from skclip.utils.rows import row_digests, unit_rows
-from skclip.utils.sklearn_private import Interval, StrOptions, check_sample_weight, fit_context
+from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
 
 __all__ = [
     "BaseAdapterClassifier",
@@ -123,11 +124,8 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         and ``row_digests_``. `known_classes` are classes besides those of `y`; `first` is
         false where an earlier fit goes on.
         """
-        X, y = validate_data(
-            self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=1, reset=first
-        )
-        check_labels(y)
-        weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        X, y = checked_features(self, X, y, reset=first)
+        weight = checked_weight(sample_weight, X)
         labels = y if known_classes is None else np.union1d(known_classes, y)
         self.classes_, prototypes = resolve_classes(self.prototypes, labels)
         codes = np.searchsorted(self.classes_, y)
@@ -142,6 +140,10 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         if prototypes is not None:
             text = np.asarray(prototypes.vectors)
             self._check_width(text.shape[1], X.shape[1])
+            check = (
+                warn_if_shifted if are_labelled(self.prototypes) else warn_if_texts_are_misplaced
+            )
+            check(X, codes, weight, text, self.classes_)
         if self._learns_from_rows:
             before = [] if first else [self.row_digests_]
             self.row_digests_ = np.concatenate([*before, row_digests(X)])
@@ -237,7 +239,7 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
             float32 if X is, else float64.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = checked_features(self, X, reset=False)
         return unit_rows(X, "X") if self.normalize_ else X
 
     def _in_chunks(self, X: np.ndarray) -> Iterator[tuple[slice, torch.Tensor, FittedModel]]:

@@ -18,6 +18,7 @@ from skclip.adapters.cosine_bayes_adapter import CosineBayesAdapterClassifier
 from skclip.adapters.images import group_codes
 from skclip.adapters.posteriors import Laplace, Variational, posterior_settings
 from skclip.adapters.uncertainty import UncertaintyMixin
+from skclip.utils.labels import as_labels
 from skclip.utils.random_state import integer_seed
 from skclip.utils.sklearn_private import Interval, StrOptions
 
@@ -364,7 +365,7 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
                 "class_weight='balanced' needs all rows at once; got a call of partial_fit. Pass "
                 "a dict, or sample_weight."
             )
-        known = None if classes is None else np.unique(classes)
+        known = None if classes is None else np.unique(as_labels(classes, "classes"))
         if not hasattr(self, "_model"):
             problem = self._check(X, y, sample_weight, self.class_weight, known_classes=known)
             return self._fit_posterior(problem, to_be_continued=True)

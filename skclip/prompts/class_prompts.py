@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from skclip.backbones import BackboneConfig, encode_texts_once, get_backbone
 from skclip.prompts.labelled_prototypes import Prototypes
 from skclip.prompts.templates import Template, fill, resolve
+from skclip.utils.labels import as_labels, encoding_hint
 from skclip.utils.messages import listing
 from skclip.utils.rows import unit_rows
 
@@ -44,7 +45,7 @@ class ClassPrompts(BaseEstimator):
     templates : str, callable or list of them, default="simple"
         Name of a set (:func:`skclip.prompts.list_template_sets`), one template, or a list.
         A template is a string with ``{}`` for the class name, or a function of the name.
-    class_names : dict or None, default=None
+    class_names : dict, Series or None, default=None
         From label to the name that is put into the templates, or to a list of names (the
         prompts of all of them are averaged). Labels that are missing stand for
         themselves if they are strings. When given for integer labels, every label needs
@@ -170,7 +171,7 @@ class ClassPrompts(BaseEstimator):
             The label of each row.
         """
         embeddings, counts, _ = self._encode_each(labels)
-        return embeddings, np.repeat(np.asarray(labels), counts)
+        return embeddings, np.repeat(as_labels(labels, "labels"), counts)
 
     def backbone_config(self) -> BackboneConfig | None:
         """What names the model, its weights, and where and how it runs.
@@ -199,14 +200,10 @@ class ClassPrompts(BaseEstimator):
         return embeddings, [len(row) for row in prompts], logit_scale
 
     def _names(self, labels: ArrayLike) -> list[list[str]]:
-        given = self.class_names or {}
-        if not hasattr(given, "get"):
-            raise ValueError(
-                "class_names must be a dictionary from label to name, such as {0: 'cat'}; got "
-                f"{type(given).__name__}."
-            )
+        given = self._names_by_label()
         names, missing = [], []
-        for label in np.asarray(labels).tolist():
+        labels = as_labels(labels, "labels")
+        for label in labels.tolist():
             name = given.get(label, label)
             several = list(name) if isinstance(name, (list, tuple)) else [name]
             if not several or not all(isinstance(one, str) for one in several):
@@ -216,11 +213,24 @@ class ClassPrompts(BaseEstimator):
             raise ValueError(
                 "Every class needs a name to be put into the templates; got no name for the "
                 f"label(s) {listing(missing)}. Pass class_names={{label: name, ...}}, or use class "
-                "names as labels."
+                "names as labels." + encoding_hint(labels)
             )
         if self.replace_underscores:
             names = [[one.replace("_", " ") for one in several] for several in names]
         return names
+
+    def _names_by_label(self) -> dict[Any, Any]:
+        """`class_names` as a dictionary; a Series is one from its index."""
+        given = self.class_names
+        if given is None:
+            return {}
+        if hasattr(given, "items"):
+            return dict(given.items())
+        remedy = " Pass dict(enumerate(class_names))." if isinstance(given, list | tuple) else ""
+        raise ValueError(
+            "class_names must be a dictionary from label to name, such as {0: 'cat'}; got "
+            f"{type(given).__name__}.{remedy}"
+        )
 
     def _encode_texts(self, texts: list[str]) -> tuple[np.ndarray, float]:
         """Raw embeddings (n, d) and the logit scale."""

@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import clone
 
 from skclip import BayesAdapterClassifier, ClassPrompts, Prototypes, ZeroShotClassifier
-from skclip.exceptions import PrototypeMismatchError
+from skclip.exceptions import PrototypeMismatchError, PrototypeWarning
 from skclip.prompts import get_templates, list_template_sets
 
 
@@ -189,6 +189,30 @@ def test_a_label_without_a_name_is_refused():
 def test_class_names_must_be_a_dictionary():
     with pytest.raises(ValueError, match="class_names must be a dictionary .*; got list"):
         ClassPrompts(LetterEncoder(), class_names=["cat"]).prompts([0])
+    with pytest.raises(ValueError, match=r"got list\. Pass dict\(enumerate\(class_names\)\)\."):
+        ZeroShotClassifier(ClassPrompts(LetterEncoder(), class_names=["cat", "dog"])).fit(
+            np.eye(3)[[0, 1]], [0, 1]
+        )
+
+
+def test_a_series_of_class_names_is_taken_by_its_index():
+    pd = pytest.importorskip("pandas")
+    series = pd.Series({1: "dog", 0: "cat"})
+    prompts = ClassPrompts(LetterEncoder(), templates="a {}", class_names=series)
+    assert prompts.prompts([0, 1]) == [["a cat"], ["a dog"]]
+    classifier = ZeroShotClassifier(prompts).fit(np.eye(3)[[0, 1]], [0, 1])
+    assert classifier.classes_.tolist() == [0, 1]
+
+
+def test_a_key_of_class_names_that_no_label_has_is_said():
+    """It would be a class of its own, and the label would stand for itself."""
+    X, y = np.eye(3)[[0, 1]], ["cat", "dog"]
+    typo = ClassPrompts(LetterEncoder(), class_names={"cat": "cat", "dgo": "a dog"})
+    with pytest.warns(PrototypeWarning, match="'dgo' is no label of y.* 'dog' has no entry"):
+        ZeroShotClassifier(typo).fit(X, y)
+    case = ClassPrompts(LetterEncoder(), class_names={"cat": "cat", "Dog": "a dog"})
+    with pytest.raises(PrototypeMismatchError, match="spelled as in y; got 'Dog' for 'dog'"):
+        ZeroShotClassifier(case).fit(X, y)
 
 
 def test_a_classifier_encodes_its_labels_at_fit():
@@ -203,7 +227,8 @@ def test_a_classifier_encodes_its_labels_at_fit():
 
 def test_classes_that_only_class_names_know_keep_their_prior():
     """A cross-validation fold without one of the classes still predicts it."""
-    prompts = ClassPrompts(LetterEncoder(), templates="{}", class_names={"c": "ab", "b": "bb"})
+    names = {"c": "ab", "b": "bb", "aaaa": "aaaa"}
+    prompts = ClassPrompts(LetterEncoder(), templates="{}", class_names=names)
     classifier = ZeroShotClassifier(prompts).fit(np.eye(3)[[0, 1]], ["aaaa", "b"])
     assert classifier.classes_.tolist() == ["aaaa", "b", "c"]
 
