@@ -19,6 +19,9 @@ from skclip.utils.messages import listing
 
 __all__ = ["are_labelled", "one_per_class", "resolve_classes"]
 
+# Of a text that was encoded in batches of different sizes, relative to the largest entry.
+_ROUNDING = 1e-6
+
 
 def resolve_classes(prototypes: Any, y: np.ndarray) -> tuple[np.ndarray, Prototypes | None]:
     """Sorted classes, and their Prototypes or None.
@@ -172,19 +175,19 @@ def _named_classes(prompts: Any, present: np.ndarray) -> np.ndarray:
 
 
 def _warn_of_equal(prototypes: Prototypes) -> None:
-    """Warn of classes that no text tells apart."""
-    _, inverse, counts = np.unique(
-        prototypes.vectors, axis=0, return_inverse=True, return_counts=True
-    )
-    if counts.max() == 1:
+    """Warn of classes that no text tells apart, up to rounding."""
+    vectors = prototypes.vectors
+    # Equal rows are neighbours in the order of a projection.
+    order = np.argsort(vectors @ np.random.default_rng(0).normal(size=vectors.shape[1]))
+    gaps = np.abs(np.diff(vectors[order], axis=0)).max(axis=1, initial=0.0)
+    same = np.flatnonzero(gaps <= _ROUNDING * np.abs(vectors).max(initial=0.0))
+    if not len(same):
         return
-    first = int(np.argmax(counts[inverse.ravel()] > 1))
-    equal = prototypes.labels[inverse.ravel() == inverse.ravel()[first]]
+    equal = prototypes.labels[np.sort(np.unique(order[[same, same + 1]]))]
     warnings.warn(
-        f"Every class needs a prototype of its own; those of {listing(equal)} are equal"
-        f"{'' if (counts > 1).sum() == 1 else ', and there are more such classes'}. Until images "
-        "tell them apart they have the same probability. Give them different names, which differ "
-        "in more than case and before the model's context length.",
+        f"Every class needs a prototype of its own; among those of {listing(equal)} there are "
+        "equal ones. Until images tell them apart they have the same probability. Give them names "
+        "that differ in more than case, and before the end of the model's context.",
         PrototypeWarning,
         stacklevel=2,
     )

@@ -66,7 +66,7 @@ class Source:
         if self.kind == "file" and self.weights:
             files = [Path(self.weights)]
         elif self.folder is not None:
-            files = [self.folder / CONFIG_FILE, *_weights_in(self.folder)]
+            files = [*_tokenizer_in(self.folder), *_weights_in(self.folder)]
         else:
             files = []
         return tuple((f.name, (s := f.stat()).st_mtime_ns, s.st_size) for f in files)
@@ -147,6 +147,11 @@ def _from_schema(value: str, declared: str | None, allow_random: bool) -> Source
 
 def _weights_in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix in _FOLDER_WEIGHTS)
+
+
+def _tokenizer_in(folder: Path) -> list[Path]:
+    """The configuration, and what a tokenizer may be read from."""
+    return sorted(p for p in folder.iterdir() if p.suffix in (".json", ".model", ".txt"))
 
 
 def _architecture(model: str) -> str:

@@ -1,5 +1,6 @@
 """Prototypes from class names, by a CLIP text encoder."""
 
+import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from skclip.backbones import BackboneConfig, encode_texts_once, get_backbone
+from skclip.exceptions import PrototypeWarning
 from skclip.prompts.labelled_prototypes import Prototypes
 from skclip.prompts.templates import Template, fill, resolve
 from skclip.utils.labels import as_labels, encoding_hint
@@ -44,7 +46,8 @@ class ClassPrompts(BaseEstimator):
         Weights, as for :class:`skclip.CLIPFeaturizer`.
     templates : str, callable or list of them, default="simple"
         Name of a set (:func:`skclip.prompts.list_template_sets`), one template, or a list.
-        A template is a string with ``{}`` for the class name, or a function of the name.
+        A template is a string with ``{}`` for the class name (``{name}`` and the like will do, also
+        several times), or a function of the name.
     class_names : dict, Series or None, default=None
         From label to the name that is put into the templates, or to a list of names (the
         prompts of all of them are averaged). Labels that are missing stand for
@@ -194,7 +197,18 @@ class ClassPrompts(BaseEstimator):
     def _encode_each(self, labels: ArrayLike) -> tuple[np.ndarray, list[int], float | None]:
         """Embeddings of all prompts, their number per label, and the logit scale."""
         prompts = self.prompts(labels)
-        embeddings, logit_scale = self._encode_texts([text for row in prompts for text in row])
+        texts = [text for row in prompts for text in row]
+        embeddings, logit_scale = self._encode_texts(texts)
+        owners = np.repeat(np.arange(len(prompts)), [len(row) for row in prompts])
+        cut = np.unique(owners[self._cut_off(texts)])
+        if len(cut):
+            warnings.warn(
+                "Prompts must end before the model's context does; of "
+                f"{listing(as_labels(labels, 'labels')[cut])} the model sees the beginning alone. "
+                "Shorten the names or the templates.",
+                PrototypeWarning,
+                stacklevel=2,
+            )
         if self.normalize:
             embeddings = unit_rows(embeddings, "the prompt embeddings")
         return embeddings, [len(row) for row in prompts], logit_scale
@@ -237,15 +251,33 @@ class ClassPrompts(BaseEstimator):
         config = self.backbone_config()
         if config is None:
             return self.model.encode_text(texts, normalize=False), self.model.logit_scale_
-        embeddings = _encode_once(config, tuple(texts), self.cache_dir)
-        return embeddings, get_backbone(config).logit_scale
+        backbone = get_backbone(config)
+        embeddings = _encode_once(config, backbone.fingerprint, tuple(texts), self.cache_dir)
+        return embeddings, backbone.logit_scale
+
+    def _cut_off(self, texts: list[str]) -> list[int]:
+        """Positions of texts that exceed the context, where the model is one of open_clip's."""
+        config = self.backbone_config()
+        if config is None and hasattr(self.model, "backbone_config"):
+            config = self.model.backbone_config()
+        if config is None:
+            return []
+        return _cut_off(config, get_backbone(config).fingerprint, tuple(texts))
+
+
+# Both are asked for by every fold of a search; the fingerprint is that of the weights as loaded,
+# since a name may stand for other weights later.
 
 
 @lru_cache(maxsize=16)
 def _encode_once(
-    config: BackboneConfig, texts: tuple[str, ...], cache_dir: str | Path | None
+    config: BackboneConfig, fingerprint: str, texts: tuple[str, ...], cache_dir: str | Path | None
 ) -> np.ndarray:
-    """Embeddings of the same prompts are asked for by every fold of a search."""
     embeddings = encode_texts_once(get_backbone(config), texts, cache_dir)
     embeddings.flags.writeable = False
     return embeddings
+
+
+@lru_cache(maxsize=16)
+def _cut_off(config: BackboneConfig, fingerprint: str, texts: tuple[str, ...]) -> list[int]:
+    return get_backbone(config).cut_off(texts)

@@ -110,7 +110,7 @@ def test_vectors_by_label_are_prototypes(task):
 
 def test_equal_prototypes_are_said_with_their_classes(task):
     twin = Prototypes(task.text[[0, 1, 1, 3]], ["ant", "Jaguar", "jaguar", "dog"])
-    with pytest.warns(PrototypeWarning, match="those of 'Jaguar', 'jaguar' are equal. Until"):
+    with pytest.warns(PrototypeWarning, match="among those of 'Jaguar', 'jaguar' there are equal"):
         ZeroShotClassifier(twin).fit(task.X, ["ant"] * len(task.X))
 
 

@@ -117,13 +117,37 @@ def test_an_unknown_set_lists_the_known_ones():
     ("templates", "message"),
     [
         ([], "templates must hold at least one template"),
-        (["a {}", "a photo"], r"a string with a '\{\}' for the class name; got 'a photo'"),
+        (["a {}", "a photo"], r"a string with a '\{\}' .*; got 'a photo': it has no place for it"),
+        ("{{}} a", "it has no place for it"),
+        ("a {} and a {}", r"it has several places; write '\{name\}' in each"),
+        ("a {c} of {d}", "it has several places"),
+        ("a {:>10}", "it asks for a format"),
+        ("a {!r}", "it asks for a format"),
+        ("a {0.__class__}", "it looks into the name"),
+        ("a {0[0]}", "it looks into the name"),
+        ("a {", "Single '{' encountered|expected '}'"),
+        ("a }", "Single '}' encountered"),
+        ([3], "got 3: it "),
+        (3, "got a int"),
+        (None, "got a NoneType"),
+        (b"a {}", "got a bytes"),
+        ({"a {}": 1}, "got a dict"),
+        (lambda name: None, "function must return a string; got NoneType for 'x'"),
         ("a photo", "or the name of a set; got 'a photo'"),
     ],
 )
 def test_templates_without_a_place_for_the_name_are_refused(templates, message):
     with pytest.raises(ValueError, match=message):
         ClassPrompts(LetterEncoder(), templates=templates).encode(["x"])
+
+
+@pytest.mark.parametrize("template", ["a {c}.", "a {name}.", "a {0}.", "a {}.", "a {class_name}."])
+def test_one_field_of_any_name_is_the_place_for_the_name(template):
+    """The rest of the string is taken as it is: names with braces, and doubled braces."""
+    prompts = ClassPrompts(LetterEncoder(), templates=template)
+    assert prompts.prompts(["big cat", "{x}"]) == [["a big cat."], ["a {x}."]]
+    twice = ClassPrompts(LetterEncoder(), templates="{name}, {{a}} {name}")
+    assert twice.prompts(["cat"]) == [["cat, {a} cat"]]
 
 
 # -- ClassPrompts ---------------------------------------------------------------------
