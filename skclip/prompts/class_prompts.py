@@ -185,6 +185,7 @@ class ClassPrompts(BaseEstimator):
             None where `model` is a text encoder.
         """
         if hasattr(self.model, "encode_text"):
+            self._check_encoder()
             return None
         return BackboneConfig(
             self.model,
@@ -193,6 +194,15 @@ class ClassPrompts(BaseEstimator):
             precision=self.precision,
             fingerprint=getattr(self, "weights_fingerprint_", None),
         )
+
+    def _check_encoder(self) -> None:
+        if isinstance(self.model, type) or not hasattr(self.model, "logit_scale_"):
+            got = f"{self.model!r}"[:80]
+            raise ValueError(
+                "model must be a name, or an object with encode_text(texts, normalize=False) -> "
+                f"array and logit_scale_; got {got}. Pass CLIPFeaturizer(...), or the name of a "
+                "model of open_clip."
+            )
 
     def _encode_each(self, labels: ArrayLike) -> tuple[np.ndarray, list[int], float | None]:
         """Embeddings of all prompts, their number per label, and the logit scale."""
