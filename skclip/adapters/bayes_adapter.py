@@ -456,6 +456,9 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
         return {n.partition(".")[2]: arrays[n] for n in names if arrays[n] is not None}
 
     def _logit_scale_without_text(self, X: np.ndarray, sample_weight: np.ndarray) -> float:
-        centred = X - np.average(X, axis=0, weights=sample_weight)
+        # The largest entry is divided out, so that no square leaves the range of its type.
+        size = float(np.abs(X).max()) or 1.0
+        rows = X.astype(np.float64) / size
+        centred = rows - np.average(rows, axis=0, weights=sample_weight)
         square = np.average(centred**2, weights=np.broadcast_to(sample_weight[:, None], X.shape))
-        return 1.0 / np.sqrt(square) if square > 0 else 1.0
+        return 1.0 / (size * np.sqrt(square)) if square > 0 else 1.0

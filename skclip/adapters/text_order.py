@@ -30,6 +30,7 @@ from scipy.optimize import linear_sum_assignment
 
 from skclip.exceptions import PrototypeWarning
 from skclip.utils.messages import listing
+from skclip.utils.rows import direction
 
 __all__ = ["warn_if_shifted", "warn_if_texts_are_misplaced"]
 
@@ -118,8 +119,8 @@ def _class_means(
     kept = weight > 0
     present, position = np.unique(codes[kept], return_inverse=True)
     means = np.zeros((len(present), X.shape[1]))
-    np.add.at(means, position, weight[kept, None] * _unit(X[kept].astype(np.float64)))
-    return _unit(means), present
+    np.add.at(means, position, weight[kept, None] * direction(X[kept].astype(np.float64)))
+    return direction(means), present
 
 
 def _agreement(means: np.ndarray, text: np.ndarray) -> tuple[float, float, np.ndarray]:
@@ -132,14 +133,9 @@ def _agreement(means: np.ndarray, text: np.ndarray) -> tuple[float, float, np.nd
 
 def _table(means: np.ndarray, text: np.ndarray) -> np.ndarray:
     """S (m, c)."""
-    text = _unit(text.astype(np.float64))
-    S = _unit(means - means.mean(axis=0)) @ _unit(text - text.mean(axis=0)).T
+    text = direction(text.astype(np.float64))
+    S = direction(means - means.mean(axis=0)) @ direction(text - text.mean(axis=0)).T
     return S - S.mean(axis=0) - S.mean(axis=1, keepdims=True) + S.mean()
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norms > 0, norms, 1.0)
 
 
 def _shown(label: object) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import assert_all_finite, column_or_1d
 
+from skclip.utils.arrays import check_total
 from skclip.utils.labels import as_labels, check_labels, label_kind, misspelled
 from skclip.utils.messages import listing
 
@@ -45,6 +46,7 @@ def score_accepted(
 ) -> SelectiveScore:
     """Risk and coverage of rows (n,) of weights (n,), all 1 by default."""
     weight = np.ones(len(wrong)) if weight is None else weight
+    check_total(weight, "sample_weight", 1e100)
     total, kept = weight.sum(), weight[accepted].sum()
     return SelectiveScore(
         risk=float(weight[accepted & wrong].sum() / kept) if kept > 0 else np.nan,

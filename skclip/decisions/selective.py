@@ -405,8 +405,8 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         float
             Fraction in [0, 1]: coverage times one minus risk.
         """
-        accepted, wrong, weight = self._judge(X, y, sample_weight)
-        return float(np.average(accepted & ~wrong, weights=weight))
+        score = score_accepted(*self._judge(X, y, sample_weight))
+        return 0.0 if score.coverage == 0 else score.coverage * (1 - score.risk)
 
     def selective_score(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skclip.utils.arrays import as_array
+from skclip.utils.arrays import as_array, check_total
 from skclip.utils.labels import as_labels
 from skclip.utils.messages import listing
 
@@ -270,4 +270,5 @@ def _check_weight(sample_weight: ArrayLike, n_samples: int) -> Float:
             "sample_weight must have at least one positive entry; got zeros only. "
             "Pass None to weigh all samples alike."
         )
+    check_total(weight, "sample_weight", 1e100)
     return weight
