@@ -32,7 +32,8 @@ def as_labels(y: ArrayLike, name: str = "y") -> np.ndarray:
         flat = labels.ravel().tolist()
         missing = np.flatnonzero([_is_missing(label) for label in flat])
     else:
-        flat, missing = labels.ravel(), np.flatnonzero(labels.ravel() != labels.ravel())
+        flat = list(labels.ravel())
+        missing = np.flatnonzero(labels.ravel() != labels.ravel())
     if len(missing):
         raise ValueError(
             f"{name} must have no missing values; got {listing([flat[i] for i in missing])} at "

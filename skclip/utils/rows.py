@@ -13,23 +13,23 @@ __all__ = ["direction", "row_digests", "unit_rows"]
 
 def row_digests(X: ArrayLike) -> np.ndarray:
     """64-bit digests (n,) of the rows in single precision."""
-    X = check_array(X, dtype=[np.float64, np.float32], ensure_min_samples=0)
+    checked: np.ndarray = check_array(X, dtype=[np.float64, np.float32], ensure_min_samples=0)
     with np.errstate(over="ignore"):  # what is beyond single precision has the digest of infinity
-        rows = np.ascontiguousarray(X.astype(np.float32) + 0)  # zero has two signs
+        rows = np.ascontiguousarray(checked.astype(np.float32) + 0)  # zero has two signs
     digests = b"".join(blake2b(row, digest_size=8).digest() for row in rows)
     return np.frombuffer(digests, dtype=np.uint64)
 
 
 def unit_rows(X: ArrayLike, name: str) -> np.ndarray:
     """Rows of `X` scaled to unit Euclidean norm; a zero row is an error that names it."""
-    X = check_array(X, dtype=[np.float64, np.float32], input_name=name)
-    zero = np.flatnonzero(~X.any(axis=1))
+    checked: np.ndarray = check_array(X, dtype=[np.float64, np.float32], input_name=name)
+    zero = np.flatnonzero(~checked.any(axis=1))
     if len(zero):
         raise ValueError(
             f"Rows of {name} must not be zero when they are scaled to unit norm; got zeros in "
             f"row(s) {listing(zero)}. Drop them, or pass normalize=False."
         )
-    return direction(X)
+    return direction(checked)
 
 
 def direction(X: np.ndarray) -> np.ndarray:
