@@ -185,7 +185,6 @@ class ClassPrompts(BaseEstimator):
             None where `model` is a text encoder.
         """
         if hasattr(self.model, "encode_text"):
-            self._check_encoder()
             return None
         return BackboneConfig(
             self.model,
@@ -260,6 +259,7 @@ class ClassPrompts(BaseEstimator):
         """Raw embeddings (n, d) and the logit scale."""
         config = self.backbone_config()
         if config is None:
+            self._check_encoder()
             return self.model.encode_text(texts, normalize=False), self.model.logit_scale_
         backbone = get_backbone(config)
         embeddings = _encode_once(config, backbone.fingerprint, tuple(texts), self.cache_dir)

@@ -296,3 +296,10 @@ def test_class_prompts_say_which_model_they_name():
     assert (
         ClassPrompts(object.__new__(type("E", (), {"encode_text": None}))).backbone_config() is None
     )
+
+
+@pytest.mark.parametrize("model", [LetterEncoder, type("E", (), {"encode_text": None})()])
+def test_what_is_no_text_encoder_is_refused(model):
+    """A class, or a model of another library."""
+    with pytest.raises(ValueError, match=r"model must be a name, or an object with encode_text"):
+        ClassPrompts(model).encode(["a", "b"])
