@@ -17,6 +17,7 @@ __all__ = [
     "DriftWarning",
     "GuaranteeWarning",
     "StudyWarning",
+    "PrototypeWarning",
 ]
 
 
@@ -62,3 +63,7 @@ class GuaranteeWarning(UserWarning):
 
 class StudyWarning(UserWarning):
     """Results are not what was found: rows computed again, images left out, a wait for others."""
+
+
+class PrototypeWarning(UserWarning):
+    """Text prototypes do not seem to be those of the classes that they are given for."""

@@ -7,7 +7,10 @@ from typing import Any, Self
 
 from torch import Tensor
 
-__all__ = ["Problem"]
+__all__ = ["Problem", "weight_of_certificate"]
+
+# Weight and length of a row beyond which neither relaxes what is asked of a gradient.
+_MOST = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,3 +38,18 @@ class Problem:
         """The same data, with what this kind of problem adds or replaces."""
         shared = {field.name: getattr(problem, field.name) for field in fields(Problem)}
         return cls(**{**shared, **more})
+
+
+def weight_of_certificate(sample_weight: Tensor, rows: Tensor) -> float:
+    """What a gradient is divided by to be compared with `tol`.
+
+    That is the sum of the weights, where these count rows and the rows (n, d) are of ordinary
+    length. The prior pulls as hard whatever the weights are: divided by weights of millions its
+    pull is less than any `tol`, and the certificate would hold far from the optimum. So would it
+    for rows that are much longer, and, with a gradient that is small at the start already, for
+    rows shorter than 1: each asks for as much more.
+    """
+    total = float(sample_weight.double().sum())
+    square = float(sample_weight.double() @ rows.double().square().sum(dim=1)) / total
+    length = square**0.5 or 1.0
+    return min(1.0, length, _MOST / length) * min(total, _MOST * len(sample_weight))

@@ -19,18 +19,21 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skclip._core.linear.objective import LinearProblem, solve_map
 from skclip._core.model import FittedModel, LinearModel
 from skclip._core.problem import Problem
 from skclip._core.solve.status import Status
-from skclip.adapters.classes import resolve_classes
+from skclip.adapters.classes import are_labelled, resolve_classes
+from skclip.adapters.input_checks import checked_features, checked_weight
+from skclip.adapters.text_order import warn_if_shifted, warn_if_texts_are_misplaced
 from skclip.exceptions import PrototypeMismatchError
+from skclip.utils.arrays import check_magnitude, check_total
 from skclip.utils.device import resolve_device
-from skclip.utils.labels import check_labels
+from skclip.utils.messages import listing
 from skclip.utils.rows import row_digests, unit_rows
-from skclip.utils.sklearn_private import Interval, StrOptions, check_sample_weight, fit_context
+from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
 
 __all__ = [
     "BaseAdapterClassifier",
@@ -52,6 +55,10 @@ __all__ = [
 DEFAULT_LOGIT_SCALE = 100.0
 # Rows times features times classes up to which the CPU works in float64.
 _FLOAT64_WORK = 2e8
+# Sum of the sample weights beyond which rounding hides the prior; and that of one over it.
+_MOST_WEIGHT = 1e12
+# Factors from dot product to logit whose square, times rows, is a number in single precision.
+_LOGIT_SCALES = (1e-6, 1e6)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -123,11 +130,8 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         and ``row_digests_``. `known_classes` are classes besides those of `y`; `first` is
         false where an earlier fit goes on.
         """
-        X, y = validate_data(
-            self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=1, reset=first
-        )
-        check_labels(y)
-        weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        X, y = checked_features(self, X, y, reset=first)
+        weight = checked_weight(sample_weight, X)
         labels = y if known_classes is None else np.union1d(known_classes, y)
         self.classes_, prototypes = resolve_classes(self.prototypes, labels)
         codes = np.searchsorted(self.classes_, y)
@@ -138,23 +142,34 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
                 class_weight, classes=present, y=y, sample_weight=weight
             )
             weight = weight * factors[codes]
+        check_total(weight, "sample_weight, times class_weight,", _MOST_WEIGHT)
         text = None
         if prototypes is not None:
             text = np.asarray(prototypes.vectors)
             self._check_width(text.shape[1], X.shape[1])
-        if self._learns_from_rows:
-            before = [] if first else [self.row_digests_]
-            self.row_digests_ = np.concatenate([*before, row_digests(X)])
+            check = (
+                warn_if_shifted if are_labelled(self.prototypes) else warn_if_texts_are_misplaced
+            )
+            check(X, codes, weight, text, self.classes_)
+        digests = row_digests(X) if self._learns_from_rows else None
         if first:
             with_text = text is not None
             self.normalize_ = with_text if self.normalize == "auto" else bool(self.normalize)
         if self.normalize_:
             X = unit_rows(X, "X")
-            if text is not None and self._wants_unit_prototypes():
+        else:
+            check_magnitude(X, "X")
+        if text is not None:
+            if self.normalize_ and self._wants_unit_prototypes():
                 text = unit_rows(text, "prototypes")
+            else:
+                check_magnitude(text, "prototypes")
         if first:
             self.logit_scale_ = float(self._resolve_logit_scale(X, weight, prototypes))
         self.text_prototypes_ = text
+        if digests is not None:
+            before = [] if first else [self.row_digests_]
+            self.row_digests_ = np.concatenate([*before, digests])
         self.device_ = str(self.device)
         device = resolve_device(self.device)
         dtype = self._dtype(device, len(X) * X.shape[1] * len(self.classes_))
@@ -174,6 +189,7 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _publish(self, model: FittedModel, **fitted: Any) -> Self:
         """Store the model and the fitted attributes; tensors become NumPy arrays."""
+        _check_finite(model)
         for name, value in fitted.items():
             array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
             setattr(self, name, array)
@@ -208,10 +224,21 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
     ) -> float:
         """The factor from dot product to logit; a subclass says what "auto" is without text."""
         if self.logit_scale != "auto":
-            return float(self.logit_scale)
-        if prototypes is None:
-            return self._logit_scale_without_text(X, sample_weight)
-        return DEFAULT_LOGIT_SCALE if prototypes.logit_scale is None else prototypes.logit_scale
+            scale = float(self.logit_scale)
+        elif prototypes is None:
+            scale = float(self._logit_scale_without_text(X, sample_weight))
+        elif prototypes.logit_scale is None:
+            return DEFAULT_LOGIT_SCALE
+        else:
+            scale = prototypes.logit_scale
+        low, high = _LOGIT_SCALES
+        if not low <= scale <= high:
+            raise ValueError(
+                f"logit_scale must be between {low:g} and {high:g}; got {scale:g}. That of CLIP "
+                "models is about 100, the exponential of their parameter; without text 'auto' is "
+                "one over the size of the features, which StandardScaler makes 1."
+            )
+        return scale
 
     def _logit_scale_without_text(self, X: np.ndarray, sample_weight: np.ndarray) -> float:
         return 1.0
@@ -237,7 +264,7 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
             float32 if X is, else float64.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = checked_features(self, X, reset=False)
         return unit_rows(X, "X") if self.normalize_ else X
 
     def _in_chunks(self, X: np.ndarray) -> Iterator[tuple[slice, torch.Tensor, FittedModel]]:
@@ -258,6 +285,12 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         out = np.empty((len(X), len(self.classes_)), dtype=X.dtype)
         for where, rows, model in self._in_chunks(X):
             out[where] = ask(model, rows).cpu().numpy()
+        bad = np.flatnonzero(np.isnan(out).any(axis=1))
+        if len(bad):
+            raise ValueError(
+                f"X must lead to finite logits; got rows that do not: {listing(bad)}, with entries "
+                f"of up to {np.abs(X[bad]).max():.3g}. Scale X as the rows of fit."
+            )
         return out
 
     def logits(self, X: ArrayLike) -> np.ndarray:
@@ -364,6 +397,15 @@ class LinearAdapterClassifier(BaseAdapterClassifier):
         return self._fitted_model().temperature
 
 
+def _check_finite(model: FittedModel) -> None:
+    for name, value in model.arrays().items():
+        if isinstance(value, np.ndarray) and not np.isfinite(value).all():
+            raise ValueError(
+                f"A fit must end in finite numbers; some in {name!r} are not. Scale X, for example "
+                "by StandardScaler, and pass weights and parameters of moderate size."
+            )
+
+
 def of_two(values: np.ndarray) -> np.ndarray:
     """Numbers per class as scikit-learn wants them: of two classes their difference."""
     return values[1:] - values[:1] if len(values) == 2 else values
@@ -376,7 +418,8 @@ def decision_values(log_proba: np.ndarray) -> np.ndarray:
 
 def warn_unless_converged(solution: Any, tol: float) -> None:
     """ConvergenceWarning from the solver's status."""
-    exhausted = solution.status is Status.PRECISION and solution.gradient_norm > 1e3 * tol
+    # Not a number is no certificate.
+    exhausted = solution.status is Status.PRECISION and not solution.gradient_norm <= 1e3 * tol
     if solution.status is Status.MAX_ITER or exhausted:
         warnings.warn(
             f"The solver stopped before its certificate reached tol={tol:g}: "

@@ -19,6 +19,7 @@ from skclip.adapters.cosine_bayes_adapter import CosineBayesAdapterClassifier
 from skclip.adapters.images import group_codes
 from skclip.adapters.posteriors import Laplace, Variational, posterior_settings
 from skclip.adapters.uncertainty import UncertaintyMixin
+from skclip.utils.labels import as_labels
 from skclip.utils.random_state import integer_seed
 from skclip.utils.sklearn_private import Interval, StrOptions
 
@@ -378,7 +379,7 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
                 "class_weight='balanced' needs all rows at once; got a call of partial_fit. Pass "
                 "a dict, or sample_weight."
             )
-        known = None if classes is None else np.unique(classes)
+        known = None if classes is None else np.unique(as_labels(classes, "classes"))
         if not hasattr(self, "_model"):
             problem = self._check(X, y, sample_weight, self.class_weight, known_classes=known)
             return self._fit_posterior(problem, to_be_continued=True)
@@ -474,6 +475,9 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
         return {n.partition(".")[2]: arrays[n] for n in names if arrays[n] is not None}
 
     def _logit_scale_without_text(self, X: np.ndarray, sample_weight: np.ndarray) -> float:
-        centred = X - np.average(X, axis=0, weights=sample_weight)
+        # The largest entry is divided out, so that no square leaves the range of its type.
+        size = float(np.abs(X).max()) or 1.0
+        rows = X.astype(np.float64) / size
+        centred = rows - np.average(rows, axis=0, weights=sample_weight)
         square = np.average(centred**2, weights=np.broadcast_to(sample_weight[:, None], X.shape))
-        return 1.0 / np.sqrt(square) if square > 0 else 1.0
+        return 1.0 / (size * np.sqrt(square)) if square > 0 else 1.0

@@ -1,5 +1,9 @@
 """Which classes a classifier knows, and the prototype of each."""
 
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from numbers import Number
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -7,11 +11,16 @@ import torch
 from numpy.typing import ArrayLike
 
 from skclip._core.problem import Problem
-from skclip.exceptions import PrototypeMismatchError
+from skclip.exceptions import PrototypeMismatchError, PrototypeWarning
 from skclip.prompts import Prototypes
+from skclip.utils.arrays import as_array
+from skclip.utils.labels import as_labels, encoding_hint, label_kind, misspelled
 from skclip.utils.messages import listing
 
-__all__ = ["one_per_class", "resolve_classes"]
+__all__ = ["are_labelled", "one_per_class", "resolve_classes"]
+
+# Of a text that was encoded in batches of different sizes, relative to the largest entry.
+_ROUNDING = 1e-6
 
 
 def resolve_classes(prototypes: Any, y: np.ndarray) -> tuple[np.ndarray, Prototypes | None]:
@@ -34,15 +43,26 @@ def resolve_classes(prototypes: Any, y: np.ndarray) -> tuple[np.ndarray, Prototy
     if prototypes is None:
         _check_several(present)
         return present, None
+    _check_kind(prototypes)
     if hasattr(prototypes, "encode"):
         prototypes = prototypes.encode(_named_classes(prototypes, present))
     elif hasattr(prototypes, "iloc"):  # a DataFrame: its index are the labels
         prototypes = Prototypes(prototypes.to_numpy(), prototypes.index.to_numpy())
+    elif isinstance(prototypes, Mapping):
+        prototypes = Prototypes(list(prototypes.values()), list(prototypes))
     elif not isinstance(prototypes, Prototypes):
         prototypes = _label_rows(prototypes, present)
     _check_known(prototypes.labels, present)
     _check_several(prototypes.labels)
+    _warn_of_equal(prototypes)
     return prototypes.labels, prototypes
+
+
+def are_labelled(prototypes: Any) -> bool:
+    """Whether prototypes say of which class each is; a bare array has an order only."""
+    return isinstance(prototypes, Prototypes | Mapping) or any(
+        hasattr(prototypes, name) for name in ("encode", "iloc")
+    )
 
 
 def one_per_class(
@@ -63,19 +83,61 @@ def one_per_class(
     return torch.tensor(np.broadcast_to(values, (c,)).copy()).to(problem.X)
 
 
+def _check_kind(prototypes: Any) -> None:
+    """Refuse what names texts or encodes them, where vectors are expected; say what to pass."""
+    if isinstance(prototypes, type):
+        got, remedy = f"the class {prototypes.__name__}", f"Call it: {prototypes.__name__}(...)."
+    elif isinstance(prototypes, str | bytes | PathLike):
+        got = repr(prototypes)
+        remedy = f"If it names a model, pass ClassPrompts({got}, pretrained=...)."
+    elif hasattr(prototypes, "encode_text") and not hasattr(prototypes, "encode"):
+        kind = type(prototypes).__name__
+        got, remedy = f"a {kind}", f"Pass ClassPrompts({kind}(...)), which encodes the class names."
+    elif _has_names(prototypes):
+        got = "names, not vectors"
+        remedy = "Pass ClassPrompts(model, pretrained=..., class_names={label: name, ...})."
+    elif isinstance(prototypes, set | frozenset | Number | Iterator):
+        got, remedy = f"a {type(prototypes).__name__}", "Pass one row per class, in sorted order."
+    else:
+        return
+    raise PrototypeMismatchError(
+        "prototypes must be an array of shape (n_classes, n_features), a DataFrame or dict of "
+        f"them by label, Prototypes or ClassPrompts; got {got}. {remedy}"
+    )
+
+
+def _has_names(prototypes: Any) -> bool:
+    """Whether it is a collection of strings."""
+    values = prototypes.values() if isinstance(prototypes, Mapping) else prototypes
+    if hasattr(values, "to_numpy"):
+        values = values.to_numpy().ravel()
+    if isinstance(values, np.ndarray) and values.dtype.kind not in "OUS":
+        return False
+    iterable = isinstance(values, Collection | np.ndarray)
+    return (
+        iterable
+        and not isinstance(prototypes, Prototypes)
+        and any(isinstance(value, str) for value in values)
+    )
+
+
 def _label_rows(array: Any, present: np.ndarray) -> Prototypes:
     """A bare array belongs to the sorted labels of y."""
-    array = np.asarray(array)
+    array = as_array(array, "prototypes")
     if array.ndim != 2:
         raise PrototypeMismatchError(
             "prototypes must be an array of shape (n_classes, n_features), Prototypes or "
             f"ClassPrompts; got an array of shape {array.shape}."
         )
     if len(array) != len(present):
+        what = (
+            "The array seems to be transposed: pass prototypes.T."
+            if array.shape[1] == len(present)
+            else "Pass a Prototypes object with labels, so that absent classes keep their prior, "
+            "or one row per class of y in sorted order."
+        )
         raise PrototypeMismatchError(
-            f"prototypes has {len(array)} rows but y contains {len(present)} classes. Pass a "
-            "Prototypes object with labels, so that absent classes keep their prior, or one row "
-            "per class of y in sorted order."
+            f"prototypes has {len(array)} rows but y contains {len(present)} classes. {what}"
         )
     return Prototypes(array, present)
 
@@ -83,17 +145,53 @@ def _label_rows(array: Any, present: np.ndarray) -> Prototypes:
 def _named_classes(prompts: Any, present: np.ndarray) -> np.ndarray:
     """Classes of y, and those that the prompts name although y has none of them."""
     named = getattr(prompts, "class_names", None)
-    if not named:
+    if not hasattr(named, "keys") or not len(named):
         return present
-    named = np.asarray(list(named))
-    if named.dtype.kind != present.dtype.kind and {named.dtype.kind, present.dtype.kind} & set(
-        "US"
-    ):
+    named = as_labels(list(named.keys()), "The keys of class_names")
+    extra = [label for label in named.tolist() if label not in set(present.tolist())]
+    if label_kind(named[0]) != label_kind(present[0]):
         raise PrototypeMismatchError(
             f"The labels in class_names and in y must be of one type; got {listing(named)} and "
             f"{listing(present)}. Use the labels of y as keys of class_names."
+            + encoding_hint(present)
+        )
+    unnamed = [label for label in present.tolist() if label not in set(named.tolist())]
+    pairs = misspelled(extra, unnamed)
+    if pairs:
+        listed = listing(pairs, show=lambda pair: f"{pair[0]!r} for {pair[1]!r}")
+        raise PrototypeMismatchError(
+            f"The labels in class_names must be spelled as in y; got {listed}. Use the labels of y "
+            "as keys of class_names."
+        )
+    if extra and unnamed:
+        warnings.warn(
+            f"Labels in class_names must be those of y, or of classes without images; "
+            f"{listing(extra)} is no label of y, and becomes a class of its own, while "
+            f"{listing(unnamed)} has no entry. Check their spelling.",
+            PrototypeWarning,
+            stacklevel=2,
         )
     return np.union1d(named, present)
+
+
+def _warn_of_equal(prototypes: Prototypes) -> None:
+    """Warn of classes that no text tells apart, up to rounding."""
+    told = prototypes.vectors.any(axis=1)  # a zero row is no text at all
+    vectors, labels = prototypes.vectors[told], prototypes.labels[told]
+    # Equal rows are neighbours in the order of a projection.
+    order = np.argsort(vectors @ np.random.default_rng(0).normal(size=vectors.shape[1]))
+    gaps = np.abs(np.diff(vectors[order], axis=0)).max(axis=1, initial=0.0)
+    same = np.flatnonzero(gaps <= _ROUNDING * np.abs(vectors).max(initial=0.0))
+    if not len(same):
+        return
+    equal = labels[np.sort(np.unique(order[[same, same + 1]]))]
+    warnings.warn(
+        f"Every class needs a prototype of its own; among those of {listing(equal)} there are "
+        "equal ones. Until images tell them apart they have the same probability. Give them names "
+        "that differ in more than case, and before the end of the model's context.",
+        PrototypeWarning,
+        stacklevel=2,
+    )
 
 
 def _check_several(labels: np.ndarray) -> None:
@@ -105,9 +203,17 @@ def _check_several(labels: np.ndarray) -> None:
 
 
 def _check_known(labels: np.ndarray, present: np.ndarray) -> None:
-    unknown = present[~np.isin(present, labels)]
-    if len(unknown):
-        raise PrototypeMismatchError(
-            f"Every class of y needs a prototype; got no prototype for {listing(unknown)}. "
-            f"The prototypes are of {listing(labels)}. Add the missing ones, or drop these rows."
-        )
+    unknown = [label for label in present.tolist() if label not in set(labels.tolist())]
+    if not unknown:
+        return
+    pairs = misspelled(unknown, labels.tolist())
+    if pairs:
+        listed = listing(pairs, show=lambda pair: f"{pair[0]!r} for {pair[1]!r}")
+        remedy = f"Spelling or type differ: {listed}. Use one of the two."
+    else:
+        remedy = "Add the missing ones, or drop these rows."
+        remedy = encoding_hint(present).strip() or remedy
+    raise PrototypeMismatchError(
+        f"Every class of y needs a prototype; got no prototype for {listing(unknown)}. "
+        f"The prototypes are of {listing(labels)}. {remedy}"
+    )

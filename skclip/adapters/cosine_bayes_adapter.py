@@ -19,6 +19,7 @@ from skclip.adapters.posteriors import paper_temperature
 from skclip.adapters.recipe import RECIPE_CONSTRAINTS, progress_bar, recipe_of
 from skclip.adapters.uncertainty import UncertaintyMixin
 from skclip.prompts import RAW_TEXT_NORM, Prototypes
+from skclip.utils.arrays import as_array
 from skclip.utils.random_state import integer_seed, torch_generator
 from skclip.utils.sklearn_private import Interval, StrOptions
 
@@ -274,5 +275,9 @@ class CosineBayesAdapterClassifier(UncertaintyMixin, BaseAdapterClassifier):
 
 
 def _is_unit_norm(prototypes: Any) -> bool:
-    vectors = prototypes.vectors if isinstance(prototypes, Prototypes) else np.asarray(prototypes)
+    vectors = (
+        prototypes.vectors
+        if isinstance(prototypes, Prototypes)
+        else as_array(prototypes, "prototypes")
+    )
     return vectors.ndim == 2 and np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-2)

@@ -21,6 +21,8 @@ from skclip.adapters.near_text import (
 )
 from skclip.adapters.recipe import RECIPE_CONSTRAINTS, progress_bar, recipe_of
 from skclip.exceptions import PrototypeMismatchError
+from skclip.utils.arrays import as_array
+from skclip.utils.labels import as_labels
 from skclip.utils.messages import listing
 from skclip.utils.random_state import torch_generator
 from skclip.utils.rows import unit_rows
@@ -244,7 +246,8 @@ class CrossModalClassifier(LinearAdapterClassifier):
                 "or none to train on the prototypes."
             )
         if self.text_features is not None:
-            rows, labels = np.asarray(self.text_features), np.asarray(self.text_labels)
+            rows = as_array(self.text_features, "text_features")
+            labels = as_labels(self.text_labels, "text_labels")
         elif hasattr(self.prototypes, "encode_prompts"):
             rows, labels = self.prototypes.encode_prompts(self.classes_)
         else:

@@ -70,7 +70,7 @@ class LaplaceProbeClassifier(UncertaintyMixin, LinearAdapterClassifier):
         ignores correlations and can change the predicted class.
     posterior_temperature : float, default=1.0
         Multiplies the covariance; 1 is the posterior, less is a colder one.
-    n_posterior_samples : int, default=32
+    n_posterior_samples : int, default=256
         Draws of ``predictive="samples"``, ``predict_uncertainty`` and ``sample_proba``.
     solver : {"newton-cg", "sgd"}, default="newton-cg"
         Where W comes from. "newton-cg" solves for the posterior mode, by Newton's method with
@@ -176,7 +176,7 @@ class LaplaceProbeClassifier(UncertaintyMixin, LinearAdapterClassifier):
         prior_precision: str | float = "auto",
         predictive: str = "samples",
         posterior_temperature: float = 1.0,
-        n_posterior_samples: int = 32,
+        n_posterior_samples: int = 256,
         solver: str = "newton-cg",
         logit_scale: str | float = "auto",
         normalize: str | bool = "auto",

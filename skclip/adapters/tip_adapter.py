@@ -275,9 +275,11 @@ class TipAdapterClassifier(BaseAdapterClassifier):
     def _logit_scale_without_text(self, X: np.ndarray, sample_weight: np.ndarray) -> float:
         if self.normalize_:
             return 1.0
-        centred = X - np.average(X, axis=0, weights=sample_weight)
+        size = float(np.abs(X).max()) or 1.0
+        rows = X.astype(np.float64) / size
+        centred = rows - np.average(rows, axis=0, weights=sample_weight)
         square = np.average(np.sum(centred**2, axis=1), weights=sample_weight)
-        return float(1.0 / np.sqrt(square)) if square > 0 else 1.0
+        return float(1.0 / (size * np.sqrt(square))) if square > 0 else 1.0
 
     def _grid(self, has_text: bool) -> Grid:
         """What is tried: around the published values, or the one value that was given."""

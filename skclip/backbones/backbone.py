@@ -210,6 +210,22 @@ class Backbone:
         """The token numbers of texts, (n, context length); errors as in :meth:`encode_texts`."""
         return self._tokenizer(_check_texts(texts))
 
+    def cut_off(self, texts: Iterable[str]) -> list[int]:
+        """Positions of the texts that exceed the context, of which the model sees the beginning."""
+        texts = _check_texts(texts)
+        end = self.tokenize([""])[0, -1]  # padding
+        full = [i for i, row in enumerate(self.tokenize(texts)) if row[-1] != end]
+        if not full:
+            return []
+        more = self.context_length + 1
+        longer = self._tokenizer([texts[i] for i in full], context_length=more)
+        return [i for i, row in zip(full, longer, strict=True) if row[-1] != end]
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of a text that the model sees, its beginning and end included."""
+        return int(self.tokenize([""]).shape[1])
+
     def encode_tokens(
         self, tokens: torch.Tensor, batch_size: int = 256, verbose: int = 0
     ) -> np.ndarray:
@@ -228,13 +244,13 @@ class Backbone:
         return rows
 
     @property
-    def _tokenizer(self) -> Callable[[list[str]], torch.Tensor]:
+    def _tokenizer(self) -> Callable[..., torch.Tensor]:
         """Made at the first text: images need no tokenizer."""
         with self._lock:
             return self._locked_tokenizer
 
     @functools.cached_property
-    def _locked_tokenizer(self) -> Callable[[list[str]], torch.Tensor]:
+    def _locked_tokenizer(self) -> Callable[..., torch.Tensor]:
         return make_tokenizer(self.tokenizer_name, self.model_config)
 
     def _run(

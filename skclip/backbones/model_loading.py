@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from skclip.backbones.backbone import Backbone
 from skclip.backbones.local_weights import check_activation, preprocessing_of_file
 from skclip.backbones.open_clip_import import import_open_clip
 from skclip.backbones.source import CONFIG_FILE, HUB, LOCAL, Source
+from skclip.backbones.wrapped_checkpoints import unwrapped
 from skclip.exceptions import BackboneError
 from skclip.utils.messages import listing
 from skclip.utils.optional_imports import import_optional
@@ -63,10 +64,18 @@ def load_backbone(source: Source, *, device: torch.device, precision: str) -> Ba
         import_optional("transformers", f"The text tower of {source.name!r}")
 
     logger.info("loading %s on %s in %s", source.label, device, precision)
+    random = source.kind == "random"
     try:
-        model = _create(files, device, precision, random=source.kind == "random")
+        model = _create(files, device, precision, random=random)
     except Exception as exc:  # open_clip, torch and safetensors share no base class
-        raise BackboneError(_explain(exc, source)) from exc
+        with unwrapped(files.name, files.weights) as found:
+            if found is None:
+                raise BackboneError(_explain(exc, source)) from exc
+            try:
+                plain = replace(files, name=found[0], weights=found[1])
+                model = _create(plain, device, precision, random=random)
+            except Exception as second:
+                raise BackboneError(_explain(second, source)) from second
     model.eval().requires_grad_(False)
     transform = import_open_clip().transform
     return Backbone(

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
 from skclip.backbones.backbone_config import BackboneConfig
+from skclip.backbones.hub_names import in_open_clips_words
 from skclip.backbones.open_clip_import import import_open_clip
 from skclip.exceptions import BackboneError
 from skclip.utils.messages import listing
 
-__all__ = ["CONFIG_FILE", "HUB", "LOCAL", "Source", "Stamp", "resolve_source"]
+__all__ = ["CONFIG_FILE", "HUB", "LOCAL", "Source", "Stamp", "resolve_source", "weights_in"]
 
 HUB, LOCAL = "hf-hub:", "local-dir:"
 CONFIG_FILE = "open_clip_config.json"
@@ -66,7 +67,7 @@ class Source:
         if self.kind == "file" and self.weights:
             files = [Path(self.weights)]
         elif self.folder is not None:
-            files = [self.folder / CONFIG_FILE, *_weights_in(self.folder)]
+            files = [*_tokenizer_in(self.folder), *weights_in(self.folder)]
         else:
             files = []
         return tuple((f.name, (s := f.stat()).st_mtime_ns, s.st_size) for f in files)
@@ -134,7 +135,7 @@ def _from_schema(value: str, declared: str | None, allow_random: bool) -> Source
             "pretrained='<the file>'."
         )
     name = f"{LOCAL}{folder}"
-    if _weights_in(folder):
+    if weights_in(folder):
         return Source("folder", name, declared=declared)
     if allow_random:
         return Source("random", name, declared=declared)
@@ -145,21 +146,50 @@ def _from_schema(value: str, declared: str | None, allow_random: bool) -> Source
     )
 
 
-def _weights_in(folder: Path) -> list[Path]:
+def weights_in(folder: Path) -> list[Path]:
+    """Files that open_clip takes for the weights of a folder."""
     return sorted(p for p in folder.iterdir() if p.suffix in _FOLDER_WEIGHTS)
+
+
+def _tokenizer_in(folder: Path) -> list[Path]:
+    """The configuration, and what a tokenizer may be read from."""
+    return sorted(p for p in folder.iterdir() if p.suffix in (".json", ".model", ".txt"))
 
 
 def _architecture(model: str) -> str:
     """The name as open_clip lists it ("ViT-B/32" is "ViT-B-32"), or an error with close ones."""
     known = import_open_clip().list_models()
-    name = model.replace("/", "-")
-    if name in known:
+    name = str(model).replace("/", "-")
+    if isinstance(model, str) and name in known:
         return name
     raise BackboneError(
         f"model must be an architecture that open_clip knows, '{HUB}org/name' or "
-        f"'{LOCAL}folder'; got {model!r}. Closest: {_closest(name, known)}. "
-        f"open_clip.list_models() gives all {len(known)}."
+        f"'{LOCAL}folder'; got {model!r}. {_advice(model, name, known)}"
     )
+
+
+def _advice(model: object, name: str, known: list[str]) -> str:
+    """What somebody may have meant who passed `model` as an architecture."""
+    if isinstance(model, str | Path) and _exists(model):
+        if Path(model).expanduser().is_dir():
+            return f"For the model in this folder pass '{LOCAL}{model}'."
+        return f"For weights in a file pass model='<architecture>' and pretrained={str(model)!r}."
+    hub = in_open_clips_words(model) if isinstance(model, str) else None
+    if hub:
+        return hub
+    if isinstance(model, str) and "/" in model and _closest(name, known, 0.8) == "":
+        return (
+            f"If it is a repository in open_clip's format (with {CONFIG_FILE}), pass "
+            f"'{HUB}{model}'; checkpoints for transformers are not."
+        )
+    return f"Closest: {_closest(name, known)}. open_clip.list_models() gives all {len(known)}."
+
+
+def _exists(path: str | Path) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, ValueError):  # too long, or with a null character
+        return False
 
 
 def _from_architecture(name: str, pretrained: str | Path | None, allow_random: bool) -> Source:
@@ -175,6 +205,11 @@ def _from_architecture(name: str, pretrained: str | Path | None, allow_random: b
         tagged = open_clip.get_pretrained_cfg(name, pretrained)
         return Source("tag", _with_activation_of_tag(name, tagged), pretrained)
 
+    if not isinstance(pretrained, str | Path):
+        raise BackboneError(
+            f"pretrained must be a tag, a weights file, '{HUB}...' or '{LOCAL}...'; got a "
+            f"{type(pretrained).__name__}. Pass a string or a path."
+        )
     path = Path(pretrained).expanduser().absolute()
     if path.is_dir():
         raise BackboneError(
@@ -183,6 +218,12 @@ def _from_architecture(name: str, pretrained: str | Path | None, allow_random: b
         )
     if path.is_file():
         return Source("file", name, str(path))
+    hub = in_open_clips_words(pretrained) if isinstance(pretrained, str) else None
+    if hub:
+        raise BackboneError(
+            f"pretrained must be a tag, a weights file, '{HUB}org/name' or '{LOCAL}...'; got "
+            f"{pretrained!r}. {hub}"
+        )
     if isinstance(pretrained, Path) or _looks_like_path(pretrained):
         raise BackboneError(
             f"pretrained must be an existing weights file; {str(path)!r} is missing. Check the "
@@ -236,10 +277,11 @@ def _looks_like_path(value: str) -> bool:
     return any(sep in value for sep in (os.sep, "/", "~")) or value.endswith(_FILE_SUFFIXES)
 
 
-def _closest(name: str, candidates: Iterable[str]) -> str:
-    """The candidates, the most similar first."""
+def _closest(name: str, candidates: Iterable[str], least: float = 0.0) -> str:
+    """The candidates that are similar enough, the most similar first."""
 
     def similarity(candidate: str) -> float:
         return difflib.SequenceMatcher(None, name.lower(), candidate.lower()).ratio()
 
-    return listing(sorted(candidates, key=similarity, reverse=True))
+    alike = (candidate for candidate in candidates if similarity(candidate) >= least)
+    return listing(sorted(alike, key=similarity, reverse=True))

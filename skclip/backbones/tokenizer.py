@@ -12,10 +12,10 @@ from skclip.utils.optional_imports import import_optional
 __all__ = ["make_tokenizer"]
 
 
-def make_tokenizer(
-    model_name: str, model_config: dict[str, Any]
-) -> Callable[[list[str]], torch.Tensor]:
+def make_tokenizer(model_name: str, model_config: dict[str, Any]) -> Callable[..., torch.Tensor]:
     """open_clip's tokenizer for the model: texts -> token numbers (n, context length).
+
+    Another length may be asked for as `context_length`.
 
     ``open_clip.get_tokenizer`` gives CLIP's own tokenizer whenever it knows no better. Here
     that one is accepted only if its vocabulary is as large as the model's token table.

@@ -3,8 +3,21 @@
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import assert_all_finite, column_or_1d
 
-__all__ = ["SelectiveScore", "abstention_label", "score_accepted", "with_abstentions"]
+from skclip.utils.arrays import check_total
+from skclip.utils.labels import as_labels, check_labels, label_kind, misspelled
+from skclip.utils.messages import listing
+
+__all__ = [
+    "SelectiveScore",
+    "abstention_label",
+    "check_spelling",
+    "checked_labels",
+    "score_accepted",
+    "with_abstentions",
+]
 
 
 class SelectiveScore(NamedTuple):
@@ -33,6 +46,7 @@ def score_accepted(
 ) -> SelectiveScore:
     """Risk and coverage of rows (n,) of weights (n,), all 1 by default."""
     weight = np.ones(len(wrong)) if weight is None else weight
+    check_total(weight, "sample_weight", 1e100)
     total, kept = weight.sum(), weight[accepted].sum()
     return SelectiveScore(
         risk=float(weight[accepted & wrong].sum() / kept) if kept > 0 else np.nan,
@@ -40,6 +54,26 @@ def score_accepted(
         n_accepted=int(accepted.sum()),
         n_wrong=int((accepted & wrong).sum()),
     )
+
+
+def checked_labels(y: ArrayLike, *, warn: bool = False) -> np.ndarray:
+    """Labels (n,), none missing, all of one type; `warn` of a column vector."""
+    y = column_or_1d(as_labels(y), warn=warn)
+    assert_all_finite(y, input_name="y")
+    check_labels(y)
+    return y
+
+
+def check_spelling(y: np.ndarray, classes: np.ndarray) -> None:
+    """Refuse labels that would make every prediction wrong by how they are written."""
+    known = classes.tolist()
+    unknown = [label for label in np.unique(y).tolist() if label not in set(known)]
+    if unknown and (misspelled(unknown, known) or label_kind(unknown[0]) != label_kind(known[0])):
+        raise ValueError(
+            "Labels must be written as the classes of the estimator, in type and spelling; got "
+            f"{listing(unknown)}, and the classes are {listing(known)}. Pass labels as those "
+            "that the estimator was fitted with."
+        )
 
 
 def abstention_label(label: object, classes: np.ndarray) -> object:

@@ -11,15 +11,17 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import ShuffleSplit
-from sklearn.utils import Bunch, assert_all_finite, get_tags, indexable
+from sklearn.utils import Bunch, get_tags, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skclip.adapters.base import fit_method
 from skclip.decisions.abstention import (
     SelectiveScore,
     abstention_label,
+    check_spelling,
+    checked_labels,
     score_accepted,
     with_abstentions,
 )
@@ -27,7 +29,6 @@ from skclip.decisions.drift import Drift, compare_confidences
 from skclip.decisions.risk_control import certify, coverage_threshold, rows_needed
 from skclip.decisions.unseen import check_unseen
 from skclip.exceptions import GuaranteeWarning
-from skclip.utils.labels import check_labels
 from skclip.utils.sklearn_private import (
     HasMethods,
     Interval,
@@ -216,8 +217,8 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If not exactly one of `threshold`, `target_risk` and `coverage` is given, the
-            estimator has no `predict_proba`, or the label of abstention is a class.
+            If not exactly one of `threshold`, `target_risk` and `coverage` is given, there is no
+            `predict_proba`, or labels are not written as the classes of a frozen estimator.
 
         Warns
         -----
@@ -228,9 +229,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """
         self._check_goal()
         X, y = indexable(X, y)
-        y = np.asarray(column_or_1d(y, warn=True))
-        assert_all_finite(y, input_name="y")
-        check_labels(y)
+        y = checked_labels(y, warn=True)
         fit_params = self._route(fit_params)
         if self.threshold is not None:
             self._fit_estimator(X, y, fit_params)
@@ -239,6 +238,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         if isinstance(self.estimator, FrozenEstimator):
             self._fit_estimator(X, y, fit_params)
             self._check_unseen(X)
+            check_spelling(y, self.classes_)
         else:
             size, seed = self.calibration_size, self.random_state
             train, calibration = next(ShuffleSplit(1, test_size=size, random_state=seed).split(X))
@@ -405,8 +405,8 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         float
             Fraction in [0, 1]: coverage times one minus risk.
         """
-        accepted, wrong, weight = self._judge(X, y, sample_weight)
-        return float(np.average(accepted & ~wrong, weights=weight))
+        score = score_accepted(*self._judge(X, y, sample_weight))
+        return 0.0 if score.coverage == 0 else score.coverage * (1 - score.risk)
 
     def selective_score(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -432,7 +432,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self, X: Any, y: Any, sample_weight: Any
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         check_is_fitted(self)
-        y = column_or_1d(y)
+        check_spelling(y := checked_labels(y), self.classes_)
         confidence, predicted = self._most_probable(X)
         check_consistent_length(y, predicted)
         weight = check_sample_weight(sample_weight, predicted, ensure_non_negative=True)

@@ -12,7 +12,8 @@ from scipy.stats import DegenerateDataWarning, bootstrap
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
-from skclip.metrics.probabilities import Labels, Weights, check_predictions
+from skclip.metrics.probabilities import Labels, Weights, check_predictions, in_order
+from skclip.utils.arrays import as_array
 
 __all__ = ["BootstrapInterval", "bootstrap_interval"]
 
@@ -121,7 +122,8 @@ def bootstrap_interval(
     >>> interval.low < interval.value < interval.high
     True
     """
-    y, proba = np.asarray(y_true), np.asarray(y_proba)
+    y_proba, labels = in_order(y_proba, labels, y_true)
+    y, proba = as_array(y_true, "y_true"), as_array(y_proba, "y_proba")
     kwargs["labels"] = np.unique(y) if labels is None else np.asarray(labels)
     check_predictions(y, proba, kwargs["labels"], sample_weight)
     _check(confidence_level, n_resamples, method)

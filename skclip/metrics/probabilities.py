@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skclip.utils.arrays import as_array, check_total
+from skclip.utils.labels import as_labels
 from skclip.utils.messages import listing
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "check_has_probabilities",
     "check_predictions",
     "check_top_label",
+    "in_order",
     "in_range",
     "top_label",
 ]
@@ -70,9 +73,13 @@ def top_label(predictions: Predictions) -> TopLabel:
 def check_predictions(
     y_true: ArrayLike, y_proba: ArrayLike, labels: Labels, sample_weight: Weights
 ) -> Predictions:
-    """Validate the arguments that all metrics share; ValueError says what does not hold."""
-    proba = _check_proba(y_proba)
+    """Validate the arguments that all metrics share; ValueError says what does not hold.
+
+    A DataFrame says of which label each column is: `labels` may put them in another order.
+    """
     y = _check_vector(y_true, "y_true")
+    y_proba, labels = in_order(y_proba, labels, y)
+    proba = _check_proba(y_proba)
     if len(y) != len(proba):
         raise ValueError(
             f"y_true and y_proba must have as many rows; got {len(y)} and {len(proba)}. "
@@ -84,6 +91,31 @@ def check_predictions(
         kept = weight > 0
         return Predictions(codes[kept], proba[kept], weight[kept])
     return Predictions(codes, proba, weight)
+
+
+def in_order(y_proba: Any, labels: Labels, y_true: ArrayLike) -> tuple[Any, Labels]:
+    """Probabilities as an array, and the label of each of its columns where that is known.
+
+    The columns of a DataFrame are labels, unless nobody named them: then they are 0 to c - 1, and
+    none of these numbers is a label.
+    """
+    if not hasattr(y_proba, "columns"):
+        return y_proba, labels
+    columns, array = list(y_proba.columns), y_proba.to_numpy()
+    known = np.unique(_check_vector(y_true, "y_true")) if labels is None else labels
+    given: list[Any] = _check_vector(known, "labels").tolist()
+    if columns == list(range(len(columns))) and not set(columns) & set(given):
+        return array, labels
+    if labels is None and set(given) <= set(columns):
+        labels = np.unique(as_labels(columns, "The columns of y_proba"))
+        given = labels.tolist()
+    if len(columns) != len(given) or set(columns) != set(given):
+        raise ValueError(
+            f"The columns of y_proba must be the labels; got the columns {listing(columns)} and "
+            f"the labels {listing(given)}. Name the columns by estimator.classes_, or pass an "
+            "array."
+        )
+    return array[:, [columns.index(label) for label in given]], labels
 
 
 def blocks(length: int, width: int) -> Iterator[slice]:
@@ -112,7 +144,7 @@ def check_has_probabilities(estimator: Any) -> None:
 
 
 def _check_proba(y_proba: ArrayLike) -> NDArray[Any]:
-    given = np.asarray(y_proba)
+    given = as_array(y_proba, "y_proba")
     if given.ndim != 2:
         raise ValueError(
             f"y_proba must have shape (n_samples, n_classes); got shape {given.shape}. Pass what "
@@ -169,7 +201,7 @@ def _check_row_sums(proba: NDArray[Any], tolerance: float) -> None:
 
 def _check_vector(values: ArrayLike, name: str) -> NDArray[Any]:
     """A 1-D array (a column is flattened) without missing values."""
-    y = np.asarray(values)
+    y = as_labels(values, name)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
@@ -177,23 +209,13 @@ def _check_vector(values: ArrayLike, name: str) -> NDArray[Any]:
             f"{name} must be one label per sample, of shape (n_samples,); got shape {y.shape}. "
             "Pass labels, not one-hot rows."
         )
-    missing = np.flatnonzero([_is_missing(v) for v in y] if y.dtype.kind == "O" else y != y)
-    if missing.size:
-        raise ValueError(
-            f"{name} must have no missing values; got {listing(y[missing])} at position(s) "
-            f"{listing(missing)}. Drop those samples, with their rows of y_proba."
-        )
     return y
-
-
-def _is_missing(value: object) -> bool:
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
 
 
 def _check_labels(labels: Labels, y: NDArray[Any], n_columns: int) -> list[Any]:
     """The label of each column of y_proba."""
     if labels is None:
-        found: list[Any] = _unique(y)[0].tolist()
+        found: list[Any] = np.unique(y).tolist()
         if len(found) != n_columns:
             raise ValueError(
                 f"y_proba must have one column per label; got {n_columns} columns and "
@@ -219,7 +241,7 @@ def _check_labels(labels: Labels, y: NDArray[Any], n_columns: int) -> list[Any]:
 def _encode(y: NDArray[Any], labels: list[Any]) -> NDArray[np.intp]:
     """(n,) position in `labels` of each label of `y`."""
     column = {label: k for k, label in enumerate(labels)}
-    distinct, inverse = _unique(y)
+    distinct, inverse = np.unique(y, return_inverse=True)
     unknown = [label for label in distinct.tolist() if label not in column]
     if unknown:
         raise ValueError(
@@ -230,19 +252,8 @@ def _encode(y: NDArray[Any], labels: list[Any]) -> NDArray[np.intp]:
     return np.array([column[label] for label in distinct.tolist()], dtype=np.intp)[inverse]
 
 
-def _unique(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    try:
-        return np.unique(y, return_inverse=True)
-    except TypeError as exc:
-        kinds = sorted({type(value).__name__ for value in y})
-        raise ValueError(
-            f"y_true must hold labels of one type; got {listing(kinds)}. Convert them all, for "
-            "instance with [str(label) for label in y_true]."
-        ) from exc
-
-
 def _check_weight(sample_weight: ArrayLike, n_samples: int) -> Float:
-    weight = np.asarray(sample_weight, dtype=np.float64)
+    weight = as_array(sample_weight, "sample_weight").astype(np.float64)
     if weight.shape != (n_samples,):
         raise ValueError(
             f"sample_weight must have shape ({n_samples},), one weight per sample; got shape "
@@ -259,4 +270,5 @@ def _check_weight(sample_weight: ArrayLike, n_samples: int) -> Float:
             "sample_weight must have at least one positive entry; got zeros only. "
             "Pass None to weigh all samples alike."
         )
+    check_total(weight, "sample_weight", 1e100)
     return weight

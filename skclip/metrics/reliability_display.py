@@ -19,6 +19,7 @@ from skclip.metrics.probabilities import (
     Weights,
     blocks,
     check_predictions,
+    in_order,
     in_range,
     top_label,
 )
@@ -175,6 +176,7 @@ class ReliabilityDisplay(PredictionDisplay):
             The display, plotted.
         """
         _check_level(confidence_level)
+        y_proba, labels = in_order(y_proba, labels, y_true)
         confidence, outcome, weight = _outcomes(
             check_predictions(y_true, y_proba, labels, sample_weight),
             np.unique(y_true) if labels is None else np.asarray(labels),

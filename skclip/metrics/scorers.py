@@ -17,7 +17,7 @@ from skclip.metrics.calibration import (
     maximum_calibration_error,
 )
 from skclip.metrics.detection import error_detection_auroc
-from skclip.metrics.probabilities import Float, Labels, Weights, check_has_probabilities
+from skclip.metrics.probabilities import Float, Labels, Weights, check_has_probabilities, in_order
 from skclip.metrics.reliability_coverage import THRESHOLDS, reliable_coverage
 from skclip.metrics.risk_coverage import coverage_at_risk
 from skclip.metrics.risk_coverage_area import (
@@ -25,6 +25,7 @@ from skclip.metrics.risk_coverage_area import (
     area_under_risk_coverage,
     excess_aurc,
 )
+from skclip.utils.labels import as_labels
 from skclip.utils.sklearn_private import BaseScorer
 
 __all__ = ["get_scorer", "get_scorer_names"]
@@ -143,6 +144,7 @@ class _ProbabilityScorer(BaseScorer):
             proba = method_caller(estimator, "predict_proba", X, pos_label=None)
         else:  # of two columns the cache holds one, and does not say which
             proba = estimator.predict_proba(X)
+        proba, _ = in_order(proba, estimator.classes_, y_true)
         labels, proba = _with_unknown_classes(estimator.classes_, _in_double(proba), y_true)
         value = self._score_func(y_true, proba, labels=labels, **self._kwargs, **kwargs)
         return float(self._sign * value)
@@ -162,7 +164,7 @@ def _with_unknown_classes(
     classes: NDArray[Any], proba: Float, y_true: ArrayLike
 ) -> tuple[NDArray[Any], Float]:
     """Sorted labels of both, and probabilities that are 0 for those not in `classes`."""
-    labels = np.union1d(classes, np.asarray(y_true))
+    labels = np.union1d(classes, as_labels(y_true, "y_true"))
     if len(labels) == len(classes):
         return classes, proba
     wide = np.zeros((len(proba), len(labels)))

@@ -1,5 +1,6 @@
 """Prototypes from class names, by a CLIP text encoder."""
 
+import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -11,8 +12,10 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from skclip.backbones import BackboneConfig, encode_texts_once, get_backbone
+from skclip.exceptions import PrototypeWarning
 from skclip.prompts.labelled_prototypes import Prototypes
 from skclip.prompts.templates import Template, fill, resolve
+from skclip.utils.labels import as_labels, encoding_hint
 from skclip.utils.messages import listing
 from skclip.utils.rows import unit_rows
 
@@ -43,8 +46,9 @@ class ClassPrompts(BaseEstimator):
         Weights, as for :class:`skclip.CLIPFeaturizer`.
     templates : str, callable or list of them, default="simple"
         Name of a set (:func:`skclip.prompts.list_template_sets`), one template, or a list.
-        A template is a string with ``{}`` for the class name, or a function of the name.
-    class_names : dict or None, default=None
+        A template is a string with ``{}`` for the class name (``{name}`` and the like will do, also
+        several times), or a function of the name.
+    class_names : dict, Series or None, default=None
         From label to the name that is put into the templates, or to a list of names (the
         prompts of all of them are averaged). Labels that are missing stand for
         themselves if they are strings. When given for integer labels, every label needs
@@ -170,7 +174,7 @@ class ClassPrompts(BaseEstimator):
             The label of each row.
         """
         embeddings, counts, _ = self._encode_each(labels)
-        return embeddings, np.repeat(np.asarray(labels), counts)
+        return embeddings, np.repeat(as_labels(labels, "labels"), counts)
 
     def backbone_config(self) -> BackboneConfig | None:
         """What names the model, its weights, and where and how it runs.
@@ -190,23 +194,39 @@ class ClassPrompts(BaseEstimator):
             fingerprint=getattr(self, "weights_fingerprint_", None),
         )
 
+    def _check_encoder(self) -> None:
+        if isinstance(self.model, type) or not hasattr(self.model, "logit_scale_"):
+            got = f"{self.model!r}"[:80]
+            raise ValueError(
+                "model must be a name, or an object with encode_text(texts, normalize=False) -> "
+                f"array and logit_scale_; got {got}. Pass CLIPFeaturizer(...), or the name of a "
+                "model of open_clip."
+            )
+
     def _encode_each(self, labels: ArrayLike) -> tuple[np.ndarray, list[int], float | None]:
         """Embeddings of all prompts, their number per label, and the logit scale."""
         prompts = self.prompts(labels)
-        embeddings, logit_scale = self._encode_texts([text for row in prompts for text in row])
+        texts = [text for row in prompts for text in row]
+        embeddings, logit_scale = self._encode_texts(texts)
+        owners = np.repeat(np.arange(len(prompts)), [len(row) for row in prompts])
+        cut = np.unique(owners[self._cut_off(texts)])
+        if len(cut):
+            warnings.warn(
+                "Prompts must end before the model's context does; of "
+                f"{listing(as_labels(labels, 'labels')[cut])} the model sees the beginning alone. "
+                "Shorten the names or the templates.",
+                PrototypeWarning,
+                stacklevel=2,
+            )
         if self.normalize:
             embeddings = unit_rows(embeddings, "the prompt embeddings")
         return embeddings, [len(row) for row in prompts], logit_scale
 
     def _names(self, labels: ArrayLike) -> list[list[str]]:
-        given = self.class_names or {}
-        if not hasattr(given, "get"):
-            raise ValueError(
-                "class_names must be a dictionary from label to name, such as {0: 'cat'}; got "
-                f"{type(given).__name__}."
-            )
+        given = self._names_by_label()
         names, missing = [], []
-        for label in np.asarray(labels).tolist():
+        labels = as_labels(labels, "labels")
+        for label in labels.tolist():
             name = given.get(label, label)
             several = list(name) if isinstance(name, (list, tuple)) else [name]
             if not several or not all(isinstance(one, str) for one in several):
@@ -216,26 +236,58 @@ class ClassPrompts(BaseEstimator):
             raise ValueError(
                 "Every class needs a name to be put into the templates; got no name for the "
                 f"label(s) {listing(missing)}. Pass class_names={{label: name, ...}}, or use class "
-                "names as labels."
+                "names as labels." + encoding_hint(labels)
             )
         if self.replace_underscores:
             names = [[one.replace("_", " ") for one in several] for several in names]
         return names
 
+    def _names_by_label(self) -> dict[Any, Any]:
+        """`class_names` as a dictionary; a Series is one from its index."""
+        given = self.class_names
+        if given is None:
+            return {}
+        if hasattr(given, "items"):
+            return dict(given.items())
+        remedy = " Pass dict(enumerate(class_names))." if isinstance(given, list | tuple) else ""
+        raise ValueError(
+            "class_names must be a dictionary from label to name, such as {0: 'cat'}; got "
+            f"{type(given).__name__}.{remedy}"
+        )
+
     def _encode_texts(self, texts: list[str]) -> tuple[np.ndarray, float]:
         """Raw embeddings (n, d) and the logit scale."""
         config = self.backbone_config()
         if config is None:
+            self._check_encoder()
             return self.model.encode_text(texts, normalize=False), self.model.logit_scale_
-        embeddings = _encode_once(config, tuple(texts), self.cache_dir)
-        return embeddings, get_backbone(config).logit_scale
+        backbone = get_backbone(config)
+        embeddings = _encode_once(config, backbone.fingerprint, tuple(texts), self.cache_dir)
+        return embeddings, backbone.logit_scale
+
+    def _cut_off(self, texts: list[str]) -> list[int]:
+        """Positions of texts that exceed the context, where the model is one of open_clip's."""
+        config = self.backbone_config()
+        if config is None and hasattr(self.model, "backbone_config"):
+            config = self.model.backbone_config()
+        if config is None:
+            return []
+        return _cut_off(config, get_backbone(config).fingerprint, tuple(texts))
+
+
+# Both are asked for by every fold of a search; the fingerprint is that of the weights as loaded,
+# since a name may stand for other weights later.
 
 
 @lru_cache(maxsize=16)
 def _encode_once(
-    config: BackboneConfig, texts: tuple[str, ...], cache_dir: str | Path | None
+    config: BackboneConfig, fingerprint: str, texts: tuple[str, ...], cache_dir: str | Path | None
 ) -> np.ndarray:
-    """Embeddings of the same prompts are asked for by every fold of a search."""
     embeddings = encode_texts_once(get_backbone(config), texts, cache_dir)
     embeddings.flags.writeable = False
     return embeddings
+
+
+@lru_cache(maxsize=16)
+def _cut_off(config: BackboneConfig, fingerprint: str, texts: tuple[str, ...]) -> list[int]:
+    return get_backbone(config).cut_off(texts)

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skclip.exceptions import PrototypeMismatchError
+from skclip.utils.arrays import as_array
+from skclip.utils.labels import as_labels
 from skclip.utils.messages import listing
 
 __all__ = ["RAW_TEXT_NORM", "Prototypes"]
@@ -58,10 +60,10 @@ class Prototypes:
     def __init__(
         self, vectors: ArrayLike, labels: ArrayLike, *, logit_scale: float | None = None
     ) -> None:
-        vectors = np.asarray(vectors)
+        vectors = as_array(vectors, "vectors")
         if vectors.dtype != np.float32:
             vectors = vectors.astype(np.float64)
-        labels = np.asarray(labels)
+        labels = as_labels(labels, "labels")
         if vectors.ndim != 2 or labels.shape != (len(vectors),):
             raise PrototypeMismatchError(
                 "vectors must have shape (n_classes, n_features) and labels (n_classes,); got "

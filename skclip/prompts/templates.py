@@ -1,8 +1,9 @@
 """Prompt templates by name."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from string import Formatter
+from typing import Any
 
-from skclip.utils.messages import listing
 from skclip.utils.optional_imports import import_optional
 
 __all__ = ["Template", "fill", "get_templates", "list_template_sets"]
@@ -92,22 +93,56 @@ def get_templates(name: str) -> tuple[Template, ...]:
 
 def resolve(templates: Template | Iterable[Template]) -> tuple[Template, ...]:
     """Templates from what a user may pass: a set's name, one template, or several."""
-    if callable(templates):
-        return (templates,)
     if isinstance(templates, str):
-        return (templates,) if "{" in templates else get_templates(templates)
-    resolved = tuple(templates)
+        resolved = (templates,) if set("{}") & set(templates) else get_templates(templates)
+    elif callable(templates):
+        resolved = (templates,)
+    elif isinstance(templates, Iterable) and not isinstance(templates, bytes | Mapping | Iterator):
+        resolved = tuple(templates)
+    else:
+        raise ValueError(
+            "templates must be a template with a '{}' for the class name, a list of them, or the "
+            f"name of a set; got a {type(templates).__name__}."
+        )
     if not resolved:
         raise ValueError("templates must hold at least one template; got an empty list.")
-    bad = [t for t in resolved if not callable(t) and (not isinstance(t, str) or "{" not in t)]
-    if bad:
-        raise ValueError(
-            "Each template must be a callable or a string with a '{}' for the class name; "
-            f"got {listing(bad)}."
-        )
+    for template in resolved:
+        if not callable(template):
+            _check(template)
     return resolved
 
 
 def fill(template: Template, name: str) -> str:
     """The prompt of one class."""
-    return template(name) if callable(template) else template.format(name)
+    if not callable(template):
+        parts = Formatter().parse(template)
+        return "".join(text + ("" if field is None else name) for text, field, _, _ in parts)
+    prompt = template(name)
+    if not isinstance(prompt, str):
+        raise ValueError(
+            f"A template that is a function must return a string; got {type(prompt).__name__} for "
+            f"{name!r}. Return the whole prompt."
+        )
+    return prompt
+
+
+def _check(template: Any) -> None:
+    """One place for the class name and nothing else: "{}", or one field of any name."""
+    try:
+        fields = [part[1:] for part in Formatter().parse(template) if part[1] is not None]
+        reason = "has no place for it" if not fields else ""
+    except (TypeError, ValueError) as exc:  # no string; braces that do not close
+        fields, reason = [], str(exc)
+    names = {field for field, _, _ in fields}
+    if any(spec or conversion for _, spec, conversion in fields):
+        reason = "asks for a format"
+    elif any(name and not name.isidentifier() and not name.isdecimal() for name in names):
+        reason = "looks into the name"
+    elif len(names) > 1 or (len(fields) > 1 and names == {""}):
+        reason = "has several places; write '{name}' in each if all are for the class name"
+    if reason:
+        raise ValueError(
+            "Each template must be a callable or a string with a '{}' for the class name, such as "
+            f"'a photo of a {{}}.'; got {template!r}: it {reason}. For anything else pass a "
+            "function of the name, and double braces that are to stay ('{{')."
+        )

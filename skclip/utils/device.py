@@ -37,4 +37,18 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
             f"device={str(device)!r} was asked for but torch sees only "
             f"{torch.cuda.device_count()} CUDA device(s). Pass a smaller index."
         )
+    if resolved.type not in ("cpu", "cuda"):
+        _check_computes(resolved)
     return resolved
+
+
+def _check_computes(device: torch.device) -> None:
+    """Refuse a device that is known by name but holds no numbers here."""
+    try:
+        float(torch.ones((), device=device))
+    except (RuntimeError, NotImplementedError, AssertionError, ImportError) as exc:
+        reason = str(exc).strip().partition("\n")[0]
+        raise ValueError(
+            f"device={str(device)!r} was asked for but torch cannot compute on it here: {reason} "
+            "Pass device='auto' or device='cpu'."
+        ) from exc

@@ -1,15 +1,98 @@
 """Labels of a classification."""
 
 import warnings
+from collections.abc import Iterable
+from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.multiclass import check_classification_targets
 
-__all__ = ["check_labels"]
+from skclip.utils.arrays import as_array
+from skclip.utils.messages import listing
+
+__all__ = ["as_labels", "check_labels", "encoding_hint", "label_kind", "misspelled"]
+
+
+def as_labels(y: ArrayLike, name: str = "y") -> np.ndarray:
+    """Labels as an array, none of which is missing, all of one kind.
+
+    Raises
+    ------
+    ValueError
+        If a label is None, NaN, NA or NaT, or strings and numbers are mixed, which NumPy would
+        turn into strings without a word.
+    """
+    given, labels = y, as_array(y, name)
+    if labels.ndim == 0:  # no collection: whoever asked says what shape it wants
+        return labels
+    if labels.dtype.kind in "US" and isinstance(given, list | tuple):
+        labels = np.asarray(given, dtype=object)
+    if labels.dtype.kind == "O":
+        flat = labels.ravel().tolist()
+        missing = np.flatnonzero([_is_missing(label) for label in flat])
+    else:
+        flat = list(labels.ravel())
+        missing = np.flatnonzero(labels.ravel() != labels.ravel())
+    if len(missing):
+        raise ValueError(
+            f"{name} must have no missing values; got {listing([flat[i] for i in missing])} at "
+            f"position(s) {listing(missing)}. Drop those samples, with their rows."
+        )
+    if labels.dtype.kind == "O" and len({label_kind(label) for label in flat}) > 1:
+        kinds = sorted({type(label).__name__ for label in flat})
+        raise ValueError(
+            f"{name} must hold labels of one type; got {listing(kinds)}. Convert them all, for "
+            f"instance with [str(label) for label in {name}]."
+        )
+    return np.asarray(given) if isinstance(given, list | tuple) else labels
 
 
 def check_labels(y: ArrayLike) -> None:
-    """scikit-learn's check, without its warning that few rows per class look like regression."""
+    """:func:`as_labels`, and scikit-learn's check without its warning that they look continuous."""
+    y = as_labels(y)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")
         check_classification_targets(y)
+
+
+def encoding_hint(labels: ArrayLike) -> str:
+    """What has happened, if labels that nobody knows are the codes 0, 1, ... of others; or ""."""
+    labels = np.unique(labels)
+    if labels.dtype.kind not in "iu" or not np.array_equal(labels, np.arange(len(labels))):
+        return ""
+    return (
+        " These labels are codes: VotingClassifier, StackingClassifier, BaggingClassifier and "
+        "cross_val_predict(method='predict_proba') encode labels as 0, 1, ... in sorted order "
+        "before they fit. With names = numpy.unique(y), pass "
+        "class_names=dict(enumerate(names)) to ClassPrompts, or a plain array of prototypes in "
+        "the order of names."
+    )
+
+
+def label_kind(label: Any) -> str:
+    """What a label can be compared with: "text", "number", or the name of its type."""
+    if isinstance(label, str | bytes):
+        return "text" if isinstance(label, str) else "bytes"
+    return (
+        "number"
+        if isinstance(label, bool | int | float | np.number | np.bool_)
+        else (type(label).__name__)
+    )
+
+
+def misspelled(unknown: Iterable[Any], known: Iterable[Any]) -> list[tuple[Any, Any]]:
+    """(unknown label, known label) that are the same but for type, case, spaces or underscores."""
+    spelled = {_plain(label): label for label in known}
+    return [(label, spelled[_plain(label)]) for label in unknown if _plain(label) in spelled]
+
+
+def _plain(label: Any) -> str:
+    text = label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
+    return " ".join(text.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def _is_missing(label: object) -> bool:
+    if label is None or type(label).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(label, float | complex | np.generic) and bool(label != label)

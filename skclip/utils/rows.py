@@ -8,25 +8,42 @@ from sklearn.utils import check_array
 
 from skclip.utils.messages import listing
 
-__all__ = ["row_digests", "unit_rows"]
+__all__ = ["direction", "row_digests", "unit_rows"]
 
 
 def row_digests(X: ArrayLike) -> np.ndarray:
     """64-bit digests (n,) of the rows in single precision."""
-    # Zero has two signs in floating point.
-    rows = np.ascontiguousarray(check_array(X, dtype=np.float32, ensure_min_samples=0) + 0)
+    checked: np.ndarray = check_array(X, dtype=[np.float64, np.float32], ensure_min_samples=0)
+    with np.errstate(over="ignore"):  # what is beyond single precision has the digest of infinity
+        rows = np.ascontiguousarray(checked.astype(np.float32) + 0)  # zero has two signs
     digests = b"".join(blake2b(row, digest_size=8).digest() for row in rows)
     return np.frombuffer(digests, dtype=np.uint64)
 
 
 def unit_rows(X: ArrayLike, name: str) -> np.ndarray:
     """Rows of `X` scaled to unit Euclidean norm; a zero row is an error that names it."""
-    X = check_array(X, dtype=[np.float64, np.float32], input_name=name)
-    norms = np.linalg.norm(X, axis=1, keepdims=True)
-    zero = np.flatnonzero(norms[:, 0] == 0)
+    checked: np.ndarray = check_array(X, dtype=[np.float64, np.float32], input_name=name)
+    zero = np.flatnonzero(~checked.any(axis=1))
     if len(zero):
         raise ValueError(
             f"Rows of {name} must not be zero when they are scaled to unit norm; got zeros in "
             f"row(s) {listing(zero)}. Drop them, or pass normalize=False."
         )
-    return X / norms
+    return direction(checked)
+
+
+def direction(X: np.ndarray) -> np.ndarray:
+    """Rows (n, d) of unit norm, or zero where they are zero."""
+    with np.errstate(over="ignore", under="ignore"):
+        norms = np.linalg.norm(X, axis=1, keepdims=True)
+    limits = np.finfo(X.dtype)
+    smallest = limits.tiny**0.5 / limits.eps
+    edge = ~((norms[:, 0] > smallest) & (norms[:, 0] < 1 / smallest))
+    if edge.any():
+        # Their squares leave the range of the type: the largest entry is divided out before.
+        rows = X[edge]
+        largest = np.abs(rows).max(axis=1, initial=0.0, keepdims=True)
+        X = X.copy()
+        X[edge] = rows = rows / np.where(largest > 0, largest, 1)
+        norms[edge] = np.linalg.norm(rows, axis=1, keepdims=True)
+    return X / np.where(norms > 0, norms, 1)

@@ -68,6 +68,7 @@ def test_it_is_the_mode_of_the_bayesian_adapter_on_all_rows(task):
     assert_same_optimum(ours.fit(task.X, task.y), theirs, PRECISION, TOTAL)
 
 
+@pytest.mark.filterwarnings("ignore:Every class needs a prototype of its own")
 def test_from_a_start_without_opinion_it_is_logistic_regression_on_all_rows(task):
     """Equal prototypes are a start at zero, since softmax ignores what all classes share."""
     texts, labels = several_texts(task)

@@ -83,6 +83,7 @@ def test_an_earlier_fit_leaves_no_likelihood(task):
     assert not hasattr(ours, "loo_log_likelihood_")
 
 
+@pytest.mark.filterwarnings("ignore:Every class needs a prototype of its own")
 def test_a_class_without_images_has_the_score_of_an_average_image(task):
     """Its Gaussian is at the mean of the other means, with their average prior."""
     keep = task.y != 3

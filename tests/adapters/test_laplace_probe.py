@@ -118,7 +118,7 @@ def test_a_cold_posterior_predicts_at_its_mean(task, kind, predictive):
 def test_predictions_are_the_mean_of_the_samples(task, kind):
     probe = LaplaceProbeClassifier(task.text, covariance=kind, random_state=0)
     draws = probe.fit(task.X, task.y).sample_proba(task.X_test)
-    assert draws.shape == (32, 80, 4)
+    assert draws.shape == (256, 80, 4)
     np.testing.assert_allclose(draws.mean(axis=0), probe.predict_proba(task.X_test), rtol=1e-9)
     parts = probe.predict_uncertainty(task.X_test)
     np.testing.assert_allclose(parts.confidence, draws.mean(axis=0).max(axis=1), rtol=1e-9)

@@ -94,7 +94,7 @@ def test_far_from_the_support_set_the_spread_is_that_of_the_prior():
 def test_predict_proba_is_the_average_of_its_draws(task, average):
     adapter = adapter_for(task.text, average=average).fit(task.X, task.y)
     draws = adapter.sample_proba(task.X_test)
-    assert draws.shape == (32, 80, 4)
+    assert draws.shape == (256, 80, 4)
     if average == "probabilities":
         mean = draws.mean(axis=0)
     else:
@@ -265,3 +265,19 @@ def test_a_class_without_image_has_the_mean_multiplier(task):
     ).fit(task.X[keep], task.y[keep])
     others = adapter.prior_precision_[[0, 1, 3]]
     assert adapter.prior_precision_[2] == pytest.approx(others.mean())
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("posterior", [Laplace, Variational])
+def test_the_default_number_of_draws_is_near_the_limit(posterior, seed):
+    """32 draws were up to 0.1 away, and a tenth of the epistemic entropy."""
+    task = make_task(n_classes=12, shots=2, seed=seed)
+    parameters = {"prior_precision": 20.0, "temperature": 1.0, "random_state": seed}
+    found, limit = (
+        BayesAdapterClassifier(task.text, posterior=details, **parameters).fit(task.X, task.y)
+        for details in (posterior(temperature=1.0), posterior(temperature=1.0, n_samples=8192))
+    )
+    error = np.abs(found.predict_proba(task.X_test) - limit.predict_proba(task.X_test)).max()
+    assert error < 0.05
+    epistemic = [c.predict_uncertainty(task.X_test).epistemic for c in (found, limit)]
+    assert np.abs(epistemic[0] - epistemic[1]).mean() < 0.04 * epistemic[1].mean()

@@ -421,3 +421,41 @@ def test_a_broken_installation_is_explained(monkeypatch, small_clip, failure, me
     with pytest.raises(ImportError, match=message) as info:
         load("ViT-B-32", "openai")
     assert info.value.__cause__ is failure
+
+
+# Checkpoints of wrapped models
+
+WRAPPED = {
+    "torch.compile": lambda name: f"_orig_mod.{name}",
+    "DDP": lambda name: f"module.{name}",
+    "compiled in DDP": lambda name: f"module._orig_mod.{name}",
+    "DDP, compiled": lambda name: f"_orig_mod.module.{name}",
+    "a compiled tower": lambda name: name.replace("visual.", "visual._orig_mod."),
+}
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pt", "state_dict", "model", "folder"])
+@pytest.mark.parametrize("rename", WRAPPED.values(), ids=WRAPPED)
+def test_checkpoints_of_wrapped_models_are_the_models(
+    registered, weights, small_clip, tmp_path, rename, kind
+):
+    registered()
+    state = {rename(name): tensor for name, tensor in load_file(weights).items()}
+    if kind == "folder":
+        shutil.copy(Path(small_clip.removeprefix("local-dir:")) / "open_clip_config.json", tmp_path)
+    path = tmp_path / ("w.safetensors" if kind in ("safetensors", "folder") else "w.pt")
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state if kind == "pt" else {kind: state, "epoch": 3}, path)
+    found = load(f"local-dir:{tmp_path}") if kind == "folder" else load("small", path)
+    assert found.fingerprint == load("small", weights).fingerprint
+
+
+def test_a_wrapped_checkpoint_that_does_not_fit_is_explained(registered, weights, tmp_path):
+    registered()
+    state = {f"_orig_mod.{name}": tensor for name, tensor in load_file(weights).items()}
+    del state["_orig_mod.visual.proj"]
+    save_file(state, tmp_path / "w.safetensors")
+    error = refused("The weights must fit the architecture; ", "small", tmp_path / "w.safetensors")
+    assert "1 missing (visual.proj)" in str(error)

@@ -154,3 +154,59 @@ def test_a_folder_without_weights(tmp_path, make_clip):
 @pytest.mark.parametrize("empty", ["local-dir:", "hf-hub:", "hf-hub:/"])
 def test_an_empty_schema(empty):
     refused(f"'{empty.rstrip('/')}' must be followed by a ", empty)
+
+
+# Names of the Hugging Face hub, and folders
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "tag"),
+    [
+        ("openai/clip-vit-base-patch32", "ViT-B-32", "openai"),
+        ("openai/clip-vit-base-patch16", "ViT-B-16", "openai"),
+        ("openai/clip-vit-large-patch14", "ViT-L-14", "openai"),
+        ("openai/clip-vit-large-patch14-336", "ViT-L-14-336", "openai"),
+        ("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "ViT-B-32", "laion2b_s34b_b79k"),
+        ("laion/clip-vit-b-32-laion2b-s34b-b79k", "ViT-B-32", "laion2b_s34b_b79k"),
+        ("google/siglip-base-patch16-224", "ViT-B-16-SigLIP", "webli"),
+        ("google/siglip-base-patch16-256-i18n", "ViT-B-16-SigLIP-i18n-256", "webli"),
+        ("google/siglip-so400m-patch14-384", "ViT-SO400M-14-SigLIP-384", "webli"),
+        ("google/siglip2-base-patch32-256", "ViT-B-32-SigLIP2-256", "webli"),
+        ("google/siglip2-so400m-patch14-384", "ViT-SO400M-14-SigLIP2-378", "webli"),
+        ("google/siglip2-giant-opt-patch16-256", "ViT-gopt-16-SigLIP2-256", "webli"),
+        ("timm/ViT-B-16-SigLIP2", "ViT-B-16-SigLIP2", "webli"),
+        ("apple/DFN5B-CLIP-ViT-H-14", "ViT-H-14", "dfn5b"),
+    ],
+)
+def test_names_of_the_hub_are_said_in_open_clips_words(name, model, tag):
+    """And what is said works."""
+    advice = f"model={model!r}, pretrained={tag!r}."
+    assert advice in refused("model must be an architecture", name)
+    assert advice in refused("model must be an architecture", name, "openai")
+    assert advice in refused("pretrained must be a tag", "ViT-B-32", name)
+    assert resolve(model, tag).kind == "tag"
+
+
+def test_an_unknown_repository_may_be_one_of_the_hub():
+    message = refused("model must be an architecture", "somebody/their-clip")
+    assert "pass 'hf-hub:somebody/their-clip'; checkpoints for transformers are not." in message
+    assert "Closest: " in refused("model must be an architecture", "ViT-B/23")
+
+
+def test_a_folder_or_a_file_as_a_model_says_where_it_belongs(tmp_path, make_clip):
+    folder = make_clip(tmp_path / "clip").removeprefix("local-dir:")
+    for name in (folder, Path(folder)):
+        assert f"pass 'local-dir:{folder}'" in refused("model must be an architecture", name)
+    file = Path(folder) / "open_clip_model.safetensors"
+    for name in (file, str(file)):
+        message = refused("model must be an architecture", name)
+        assert f"pass model='<architecture>' and pretrained={str(file)!r}." in message
+    assert file.exists()
+    assert f"'local-dir:{folder}'" in refused("pretrained must be a tag", "ViT-B-32", folder)
+
+
+@pytest.mark.parametrize("model", [3, ["ViT-B-32"], "x" * 5000, "a\0b"])
+def test_what_is_no_name_is_refused(model):
+    refused("model must be an architecture that open_clip knows", model)
+    if not isinstance(model, str):
+        refused("pretrained must be a tag, a weights file", "ViT-B-32", model)

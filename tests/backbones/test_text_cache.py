@@ -7,6 +7,7 @@ import skclip
 from skclip import ClassPrompts
 from skclip.backbones import Backbone, BackboneConfig, encode_texts_once, get_backbone
 from skclip.datasets import tiny_clip
+from skclip.exceptions import PrototypeWarning
 from skclip.prompts import class_prompts
 
 TEXTS = ["a photo of a cat.", "a photo of a dog.", "a photo of a cat."]
@@ -83,3 +84,43 @@ def test_a_folder_that_cannot_be_written_costs_no_prototypes(
     rows = encode_texts_once(backbone, TEXTS, tmp_path)
     assert np.isfinite(rows).all()
     assert "texts cannot be stored in" in caplog.text
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_texts_are_encoded_again_when_the_weights_under_a_name_change(tmp_path, make_clip, cached):
+    """One process, one name, one list of texts: only the file is another."""
+    folder = tmp_path / "clip"
+    prompts = ClassPrompts(
+        pretrained=make_clip(folder, seed=0),
+        device="cpu",
+        cache_dir=tmp_path / "cache" if cached else None,
+    )
+    first = prompts.encode(["cat", "dog"]).vectors
+    np.testing.assert_array_equal(prompts.encode(["cat", "dog"]).vectors, first)
+    make_clip(folder, seed=1)
+    other = ClassPrompts(pretrained=make_clip(tmp_path / "new", seed=1), device="cpu")
+    np.testing.assert_allclose(
+        prompts.encode(["cat", "dog"]).vectors,
+        other.encode(["cat", "dog"]).vectors,
+        rtol=0,
+        atol=1e-6,
+    )
+
+
+def test_prompts_that_are_cut_are_said_with_their_classes(backbone):
+    """Two tokens of the context are the beginning and the end; also of a featurizer."""
+    room = backbone.context_length - 2
+    fits, long = "a " * (room - 1) + "cat", "a " * room + "cat"
+    names = {"cat": "cat", "exact": fits, "long": long, "longer": long + " that sleeps"}
+    for model in (None, skclip.CLIPFeaturizer(pretrained=tiny_clip(), device="cpu")):
+        pretrained = tiny_clip() if model is None else None
+        prompts = ClassPrompts(model, pretrained, templates="{}", class_names=names)
+        with pytest.warns(PrototypeWarning, match="of 'long', 'longer' the model sees the begin"):
+            prompts.encode([*names])
+        prompts.encode(["cat", "exact"])
+
+
+def test_names_that_the_tokenizer_takes_for_one_are_said():
+    prompts = ClassPrompts(pretrained=tiny_clip(), device="cpu")
+    with pytest.warns(PrototypeWarning, match="among those of 'Jaguar', 'jaguar' there are equal"):
+        skclip.ZeroShotClassifier(prompts).fit(np.eye(3, 64), ["jaguar", "Jaguar", "cat"])

@@ -4,6 +4,7 @@ import pickle
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -17,6 +18,7 @@ from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skclip import BayesAdapterClassifier, SelectiveClassifier, ZeroShotClassifier
+from skclip.datasets import make_clip_features
 from skclip.exceptions import DriftWarning, GuaranteeWarning
 from skclip.metrics import risk_coverage_curve
 
@@ -400,3 +402,42 @@ def test_a_given_threshold_has_nothing_to_compare_with():
     selective = SelectiveClassifier(Told(), threshold=0.5).fit(rows(0.1), [0])
     with pytest.raises(ValueError, match="check_drift compares with calibration rows; got a given"):
         selective.check_drift(rows(0.1))
+
+
+@pytest.mark.parametrize(
+    ("names", "written"),
+    [
+        (["ant", "bee", "cow", "dog"], lambda y: np.char.capitalize(y)),
+        (["big_ant", "bee", "cow", "dog"], lambda y: np.char.replace(y, "_", " ")),
+        (["ant", "bee", "cow", "dog"], lambda y: np.searchsorted(["ant", "bee", "cow", "dog"], y)),
+        (["0", "1", "2", "3"], lambda y: y.astype(int)),
+        ([0, 1, 2, 3], lambda y: y.astype(str)),
+    ],
+)
+def test_labels_in_another_spelling_or_type_are_not_taken_for_errors(names, written):
+    """Every prediction would be wrong, and a risk of 1 would be reported."""
+    data = make_clip_features(4, 6, random_state=0)
+    y = np.asarray(names)[data.y % 4]
+    classifier = BayesAdapterClassifier(prior_precision=1.0, temperature=1.0).fit(data.X, y)
+    selective = SelectiveClassifier(FrozenEstimator(classifier), coverage=0.9)
+    rows, truth = data.X_test, np.asarray(names)[data.y_test % 4]
+    message = "Labels must be written as the classes of the estimator, in type and spelling; got"
+    with pytest.raises(ValueError, match=message):
+        selective.fit(rows, written(truth))
+    selective.fit(rows, truth)
+    for judge in (selective.score, selective.selective_score):
+        with pytest.raises(ValueError, match=message):
+            judge(rows, written(truth))
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_a_missing_label_is_no_error_of_the_classifier(missing):
+    data = make_clip_features(4, 6, random_state=0)
+    classifier = BayesAdapterClassifier(prior_precision=1.0, temperature=1.0).fit(data.X, data.y)
+    selective = SelectiveClassifier(FrozenEstimator(classifier), threshold=0.5)
+    y = np.array(data.y_test, dtype=object)
+    y[3] = missing
+    with pytest.raises(ValueError, match=r"y must have no missing values; got .* position\(s\) 3"):
+        selective.fit(data.X_test, y)
+    with pytest.raises(ValueError, match=r"y must have no missing values"):
+        selective.fit(data.X_test, data.y_test).score(data.X_test, y)

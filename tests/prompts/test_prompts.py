@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import clone
 
 from skclip import BayesAdapterClassifier, ClassPrompts, Prototypes, ZeroShotClassifier
-from skclip.exceptions import PrototypeMismatchError
+from skclip.exceptions import PrototypeMismatchError, PrototypeWarning
 from skclip.prompts import get_templates, list_template_sets
 
 
@@ -117,13 +117,37 @@ def test_an_unknown_set_lists_the_known_ones():
     ("templates", "message"),
     [
         ([], "templates must hold at least one template"),
-        (["a {}", "a photo"], r"a string with a '\{\}' for the class name; got 'a photo'"),
+        (["a {}", "a photo"], r"a string with a '\{\}' .*; got 'a photo': it has no place for it"),
+        ("{{}} a", "it has no place for it"),
+        ("a {} and a {}", r"it has several places; write '\{name\}' in each"),
+        ("a {c} of {d}", "it has several places"),
+        ("a {:>10}", "it asks for a format"),
+        ("a {!r}", "it asks for a format"),
+        ("a {0.__class__}", "it looks into the name"),
+        ("a {0[0]}", "it looks into the name"),
+        ("a {", "Single '{' encountered|expected '}'"),
+        ("a }", "Single '}' encountered"),
+        ([3], "got 3: it "),
+        (3, "got a int"),
+        (None, "got a NoneType"),
+        (b"a {}", "got a bytes"),
+        ({"a {}": 1}, "got a dict"),
+        (lambda name: None, "function must return a string; got NoneType for 'x'"),
         ("a photo", "or the name of a set; got 'a photo'"),
     ],
 )
 def test_templates_without_a_place_for_the_name_are_refused(templates, message):
     with pytest.raises(ValueError, match=message):
         ClassPrompts(LetterEncoder(), templates=templates).encode(["x"])
+
+
+@pytest.mark.parametrize("template", ["a {c}.", "a {name}.", "a {0}.", "a {}.", "a {class_name}."])
+def test_one_field_of_any_name_is_the_place_for_the_name(template):
+    """The rest of the string is taken as it is: names with braces, and doubled braces."""
+    prompts = ClassPrompts(LetterEncoder(), templates=template)
+    assert prompts.prompts(["big cat", "{x}"]) == [["a big cat."], ["a {x}."]]
+    twice = ClassPrompts(LetterEncoder(), templates="{name}, {{a}} {name}")
+    assert twice.prompts(["cat"]) == [["cat, {a} cat"]]
 
 
 # -- ClassPrompts ---------------------------------------------------------------------
@@ -189,6 +213,30 @@ def test_a_label_without_a_name_is_refused():
 def test_class_names_must_be_a_dictionary():
     with pytest.raises(ValueError, match="class_names must be a dictionary .*; got list"):
         ClassPrompts(LetterEncoder(), class_names=["cat"]).prompts([0])
+    with pytest.raises(ValueError, match=r"got list\. Pass dict\(enumerate\(class_names\)\)\."):
+        ZeroShotClassifier(ClassPrompts(LetterEncoder(), class_names=["cat", "dog"])).fit(
+            np.eye(3)[[0, 1]], [0, 1]
+        )
+
+
+def test_a_series_of_class_names_is_taken_by_its_index():
+    pd = pytest.importorskip("pandas")
+    series = pd.Series({1: "dog", 0: "cat"})
+    prompts = ClassPrompts(LetterEncoder(), templates="a {}", class_names=series)
+    assert prompts.prompts([0, 1]) == [["a cat"], ["a dog"]]
+    classifier = ZeroShotClassifier(prompts).fit(np.eye(3)[[0, 1]], [0, 1])
+    assert classifier.classes_.tolist() == [0, 1]
+
+
+def test_a_key_of_class_names_that_no_label_has_is_said():
+    """It would be a class of its own, and the label would stand for itself."""
+    X, y = np.eye(3)[[0, 1]], ["cat", "dog"]
+    typo = ClassPrompts(LetterEncoder(), class_names={"cat": "cat", "dgo": "a dog"})
+    with pytest.warns(PrototypeWarning, match="'dgo' is no label of y.* 'dog' has no entry"):
+        ZeroShotClassifier(typo).fit(X, y)
+    case = ClassPrompts(LetterEncoder(), class_names={"cat": "cat", "Dog": "a dog"})
+    with pytest.raises(PrototypeMismatchError, match="spelled as in y; got 'Dog' for 'dog'"):
+        ZeroShotClassifier(case).fit(X, y)
 
 
 def test_a_classifier_encodes_its_labels_at_fit():
@@ -203,7 +251,8 @@ def test_a_classifier_encodes_its_labels_at_fit():
 
 def test_classes_that_only_class_names_know_keep_their_prior():
     """A cross-validation fold without one of the classes still predicts it."""
-    prompts = ClassPrompts(LetterEncoder(), templates="{}", class_names={"c": "ab", "b": "bb"})
+    names = {"c": "ab", "b": "bb", "aaaa": "aaaa"}
+    prompts = ClassPrompts(LetterEncoder(), templates="{}", class_names=names)
     classifier = ZeroShotClassifier(prompts).fit(np.eye(3)[[0, 1]], ["aaaa", "b"])
     assert classifier.classes_.tolist() == ["aaaa", "b", "c"]
 
@@ -247,3 +296,10 @@ def test_class_prompts_say_which_model_they_name():
     assert (
         ClassPrompts(object.__new__(type("E", (), {"encode_text": None}))).backbone_config() is None
     )
+
+
+@pytest.mark.parametrize("model", [LetterEncoder, type("E", (), {"encode_text": None})()])
+def test_what_is_no_text_encoder_is_refused(model):
+    """A class, or a model of another library."""
+    with pytest.raises(ValueError, match=r"model must be a name, or an object with encode_text"):
+        ClassPrompts(model).encode(["a", "b"])

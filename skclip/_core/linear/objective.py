@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skclip._core.problem import Problem
+from skclip._core.problem import Problem, weight_of_certificate
 from skclip._core.solve import lbfgs, newton
 from skclip._core.solve.status import Status
 
@@ -64,8 +64,9 @@ class LinearSolution:
     `gradient_norm` is the certificate: the largest class-wise Euclidean norm of the
     gradient with respect to the scaled coordinates ``tau D`` (without a metric, of the
     scaled weights ``tau W`` and of the intercept), divided by the sum of the sample
-    weights. Without a metric it bounds from above the quantity that scikit-learn's
-    LogisticRegression compares with its ``tol``. `coordinates` start a later fit.
+    weights (:func:`weight_of_certificate`). Without a metric it bounds from above
+    the quantity that scikit-learn's LogisticRegression compares with its ``tol``.
+    `coordinates` start a later fit.
     """
 
     W: Tensor
@@ -239,6 +240,7 @@ class _Objective:
             self.penalty = torch.cat([self.penalty, bias_penalty], dim=1)
         a = problem.sample_weight
         self.total_weight = float(a.double().sum())
+        self.certificate_weight = weight_of_certificate(a, problem.X)
         self.weighted = self.Z if bool((a == 1).all()) else a[:, None] * self.Z
         # The labels' part of the gradient is the same at every point.
         self.labelled = torch.zeros_like(self.penalty).index_add_(0, problem.y, self.weighted)
@@ -304,7 +306,7 @@ class _Objective:
         return product, diagonal
 
     def certificate(self, gradient: Tensor) -> float:
-        return float(gradient.norm(dim=1).max()) / (self.tau * self.total_weight)
+        return float(gradient.norm(dim=1).max()) / (self.tau * self.certificate_weight)
 
     def _stay_at(self, point: Tensor) -> None:
         if self.P_point is not point:

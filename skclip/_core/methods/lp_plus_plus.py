@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from skclip._core.linear.objective import softmax_in_place, with_bias_column
-from skclip._core.problem import Problem
+from skclip._core.problem import Problem, weight_of_certificate
 from skclip._core.solve import lbfgs, newton
 from skclip._core.solve.status import Status
 
@@ -181,7 +181,7 @@ class _Objective:
         self.Z = with_bias_column(problem.X @ self.axes)
         self.text = problem.X @ problem.prior_mean.T
         self.rows = torch.arange(len(a), device=a.device)
-        self.total_weight = float(a.double().sum())
+        self.certificate_weight = weight_of_certificate(a, problem.X)
         self.penalty = a.new_full((len(problem.prior_mean), self.Z.shape[1] + 1), lam)
         self.penalty[:, -1] = rho
 
@@ -226,7 +226,7 @@ class _Objective:
         return product, diagonal
 
     def certificate(self, gradient: Tensor) -> float:
-        return float(gradient.norm(dim=1).max()) / (self.tau * self.total_weight)
+        return float(gradient.norm(dim=1).max()) / (self.tau * self.certificate_weight)
 
 
 def _principal_axes(rows: Tensor) -> Tensor:

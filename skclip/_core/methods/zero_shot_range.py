@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from skclip._core.linear.objective import LinearProblem, LinearSolution, Span, log_softmax_gap
 from skclip._core.posterior.cosine import CosineProblem, cosine_logits
+from skclip._core.problem import weight_of_certificate
 from skclip._core.solve import lbfgs
 from skclip._core.solve.sgd import Recipe, train
 
@@ -99,7 +100,7 @@ def fit_range_optimum(
     span = Span.of(problem)
     Z, tau, a = span.Z, problem.logit_scale, problem.sample_weight
     base = tau * (problem.X @ problem.prior_mean.T)
-    total = float(a.double().sum())
+    total = weight_of_certificate(a, problem.X)
     lam = problem.prior_precision[:, None]
 
     def value_and_gradient(D: Tensor) -> tuple[float, Tensor]:

@@ -29,7 +29,7 @@ from torch import Tensor
 from skclip._core.linear.objective import log_softmax_gap
 from skclip._core.posterior.block import BlockGaussian, Frame
 from skclip._core.posterior.draws import standard_normal
-from skclip._core.problem import Problem
+from skclip._core.problem import Problem, weight_of_certificate
 from skclip._core.solve import newton
 from skclip._core.solve.status import Status
 
@@ -161,7 +161,7 @@ def maximize_bound(
     n, c = data.base.shape
     noise = standard_normal(n_draws or n_bound_draws(n, c), c, seed).to(data.base)
     objective = GaussianObjective(data, prior, noise)
-    total_weight = float(data.sample_weight.double().sum())
+    certificate_weight = weight_of_certificate(data.sample_weight, data.phi)
 
     def posterior_of(curvature: Tensor) -> BlockGaussian:
         return data.absorbed_by(prior, curvature, kind, max_rank=max_rank)
@@ -192,7 +192,7 @@ def maximize_bound(
                 break
         objective.std = (beta * data.logit_variance(posterior)).sqrt()
         history.append(bound)
-        if bound - previous <= tol * total_weight:
+        if bound - previous <= tol * certificate_weight:
             status = Status.CONVERGED
             break
     _, gradient = objective.value_and_gradient(point)
@@ -229,6 +229,7 @@ class GaussianObjective:
         self.data, self.prior, self.noise = data, prior, noise
         self.std: Tensor | None = None
         self.total_weight = float(data.sample_weight.double().sum())
+        self.certificate_weight = weight_of_certificate(data.sample_weight, data.phi)
 
     def value_and_gradient(self, point: Tensor) -> tuple[float, Tensor]:
         data = self.data
@@ -262,7 +263,7 @@ class GaussianObjective:
         return product, diagonal
 
     def certificate(self, gradient: Tensor) -> float:
-        return float(gradient.norm(dim=1).max()) / (self.data.logit_scale * self.total_weight)
+        return float(gradient.norm(dim=1).max()) / (self.data.logit_scale * self.certificate_weight)
 
     def curvature(self, point: Tensor) -> Tensor:
         """(n, c) ``a E[p (1 - p)]``."""
