@@ -154,9 +154,8 @@ def reasons() -> Iterator[None]:
     except OSError as exc:
         if isinstance(exc, UnidentifiedImageError):  # its text names a buffer of ours
             raise ImageError("UnidentifiedImageError: cannot identify image file") from exc
-        raise ImageError(
-            _named(exc, exc.strerror or str(exc))
-        ) from exc  # the caller names the path
+        reason = exc.strerror or str(exc)  # without the path, which the caller names
+        raise ImageError(_named(exc, reason)) from exc
     except Exception as exc:  # the decoders of Pillow share no base class
         raise ImageError(_named(exc, str(exc))) from exc
 
