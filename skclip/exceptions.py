@@ -17,6 +17,7 @@ __all__ = [
     "DriftWarning",
     "GuaranteeWarning",
     "StudyWarning",
+    "LeftOutWarning",
 ]
 
 
@@ -62,3 +63,7 @@ class GuaranteeWarning(UserWarning):
 
 class StudyWarning(UserWarning):
     """Results are not what was found: rows computed again, images left out, a wait for others."""
+
+
+class LeftOutWarning(UserWarning):
+    """Files of a folder do not take part, or take part otherwise than their place may suggest."""

@@ -37,6 +37,22 @@ class FoundImages(NamedTuple):
     paths: list[Path]
     left_out: Counter[str]
 
+    @property
+    def counts(self) -> str:
+        """Images by type, and what was left out: "30 .jpg; left out: 2 .txt, 1 hidden"."""
+        types = Counter(path.suffix.lower() for path in self.paths)
+        found = _listed(types) or "no image"
+        return f"{found}; left out: {_listed(self.left_out)}" if self.left_out else found
+
+    @property
+    def same_stems(self) -> str:
+        """Types that stand beside another image of the same name, as masks do; empty if none."""
+        by_stem: dict[Path, set[str]] = {}
+        for path in self.paths:
+            by_stem.setdefault(path.with_suffix(""), set()).add(path.suffix.lower())
+        twice = Counter(e for endings in by_stem.values() if len(endings) > 1 for e in endings)
+        return _listed(twice)
+
 
 @cache
 def image_formats() -> tuple[str, ...]:
@@ -114,6 +130,11 @@ def _endings() -> frozenset[str]:
     image_formats()  # loads the plugins
     known = Image.registered_extensions().items()
     return frozenset({ending for ending, name in known if name in IMAGE_FORMATS} | _PHOTOGRAPHS)
+
+
+def _listed(counts: Counter[str]) -> str:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count} {name}" for name, count in ordered)
 
 
 def _patterns(given: str | Iterable[str] | None) -> list[str]:
