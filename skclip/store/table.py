@@ -56,7 +56,7 @@ class Table:
         self._shards: dict[str, Shard] = {}
         self._order: list[Shard] = []
         self._index = KeyIndex()
-        self._verified: set[str] = set()
+        self._verified: dict[str, tuple[int, int]] = {}
         self._touched: dict[str, float] = {}
         self._unreadable = False
 
@@ -156,10 +156,11 @@ class Table:
         return rows
 
     def _sound(self, shard: Shard) -> bool:
-        """Whether the checksum holds; looked at once per process."""
-        if shard.path.name in self._verified:
-            return True
+        """Whether the checksum holds; looked at again only when the file has changed."""
         try:
+            state = _state(shard.path)
+            if self._verified.get(shard.path.name) == state:
+                return True
             shard.verify()
         except ShardError as exc:
             _remove(shard.path, exc)
@@ -167,7 +168,7 @@ class Table:
         except OSError as exc:  # gone, or not to be read; it may be sound
             logger.debug("%s", exc)
             return False
-        self._verified.add(shard.path.name)
+        self._verified[shard.path.name] = state
         return True
 
     def _touch(self, shard: Shard) -> None:
@@ -178,6 +179,7 @@ class Table:
         self._touched[shard.path.name] = now
         try:
             os.utime(shard.path)
+            self._verified[shard.path.name] = _state(shard.path)
         except OSError as exc:  # a cache that is read-only for this user
             logger.debug("%s", exc)
 
@@ -197,13 +199,18 @@ class Table:
 
     def _forget(self, name: str) -> None:
         del self._shards[name]
-        self._verified.discard(name)
+        self._verified.pop(name, None)
         self._touched.pop(name, None)
 
 
 def is_shard(name: str) -> bool:
     """Whether a file has the name of a shard; another file in the folder is somebody else's."""
     return re.fullmatch(r"[0-9a-f]{32}\.npy", name) is not None
+
+
+def _state(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
 
 
 def _shard_names(folder: Path) -> set[str]:

@@ -21,7 +21,7 @@ def keys_of(*names):
 
 
 def rows_of(*names):
-    return np.array([[name, -name] for name in names], np.float32)
+    return np.array([[name, -name] for name in names], np.float32).reshape(-1, 2)
 
 
 def put(table, *names):
@@ -109,6 +109,17 @@ def test_a_damaged_shard_is_removed_and_its_rows_are_unknown(table, caplog):
     assert not known.any()
     assert "its checksum is wrong; it is removed and its rows are computed again" in caplog.text
     assert not path.exists()
+
+
+def test_damage_is_noticed_also_where_the_shard_was_sound_before(table):
+    """In the same process, which has looked at its checksum once."""
+    put(table, 1, 2)
+    assert_holds(table, 1, 2)
+    (path,) = table.folder.iterdir()
+    content = bytearray(path.read_bytes())
+    content[130] ^= 255
+    path.write_bytes(content)
+    assert not table.get(keys_of(1, 2))[0].any()
 
 
 def test_a_truncated_shard_is_removed(table, caplog):
