@@ -106,9 +106,9 @@ def open_item(item: Any, max_pixels: int) -> Opened:
         item = Image.fromarray(item[..., 0] if item.shape[2:] == (1,) else item)
     elif isinstance(item, ImageFile.ImageFile):
         with _decode_lock:
-            content = _content_of(item, max_pixels)
-        if content is not None:
-            return _opened_file(content)
+            behind = _content_of(item, max_pixels)
+        if behind is not None:
+            return _opened_file(behind)
     image = _to_rgb(item)
     pixels = np.asarray(image)
     name = hashlib.sha256(f"pixels {pixels.shape}".encode())
