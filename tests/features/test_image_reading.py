@@ -495,17 +495,25 @@ def test_cmyk_as_adobe_writes_it_is_inverted(tmp_path):
     assert np.abs(rgb(path).astype(int) - [0, 255, 255]).max() <= 5
 
 
+MALFORMED = {  # tag, type, count, value or place
+    "a text outside the block, before": (0x010E, 2, 5000, 90_000),
+    "a text outside the block, behind": (0x0131, 2, 5000, 90_000),
+    "a number that is a text": (0x011A, 2, 4, 0x41414100),
+    "a text that is a number": (0x013B, 3, 1, 7),
+    "an unknown type": (0x0132, 99, 1, 7),
+}
+
+
 @pytest.mark.filterwarnings(
     "ignore:.*(Tag data|orrupt EXIF|Truncated File):UserWarning"
 )  # Pillow's
 @pytest.mark.parametrize("order", ["<", ">"], ids=["II", "MM"])
-@pytest.mark.parametrize("malformed", ["before", "behind"])
+@pytest.mark.parametrize("malformed", list(MALFORMED))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 def test_an_orientation_counts_whatever_other_tags_are(picture, tmp_path, suffix, malformed, order):
-    """A text whose place lies outside the block, before or behind the orientation."""
+    """Pillow reads past some of these, and cannot write others back."""
     entries = [(0x0112, 3, 1, 6 if order == "<" else 6 << 16)]
-    bad = (0x010E if malformed == "before" else 0x0131, 2, 5000, 90_000)
-    entries = sorted([*entries, bad])
+    entries = sorted([*entries, MALFORMED[malformed]])
     block = {"<": b"II*\x00", ">": b"MM\x00*"}[order] + struct.pack(f"{order}IH", 8, 2)
     block += b"".join(struct.pack(f"{order}HHII", *entry) for entry in entries) + bytes(4)
     options = {"lossless": True} if suffix == "webp" else {}
