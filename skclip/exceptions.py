@@ -18,6 +18,7 @@ __all__ = [
     "GuaranteeWarning",
     "StudyWarning",
     "PrototypeWarning",
+    "LeftOutWarning",
 ]
 
 
@@ -67,3 +68,7 @@ class StudyWarning(UserWarning):
 
 class PrototypeWarning(UserWarning):
     """Text prototypes do not seem to be those of the classes that they are given for."""
+
+
+class LeftOutWarning(UserWarning):
+    """Files of a folder do not take part, or take part otherwise than their place may suggest."""

@@ -12,7 +12,7 @@ import skclip
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # What a user's environment may hold beside the package, and what the tests need.
-EXTRAS = ("tables", "dask", "ray", "conformal", "test")
+EXTRAS = ("tables", "dask", "ray", "conformal", "heif", "test")
 # Too large for a second copy: `make test-oldest` takes those that pip installs today.
 NOT_PINNED = {"torch", "torchvision"}
 

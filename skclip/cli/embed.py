@@ -1,7 +1,8 @@
 """Embed images into a folder of features, with a CLIP model.
 
-SOURCE is a folder (every image below it, in sorted order), a text file with one path per line, or
-"-" for such lines on standard input. Row i of OUT/features.npy belongs to line i of OUT/paths.txt.
+SOURCE is a folder (every image below it, in sorted order; --glob and --exclude choose), a text file
+with one path per line, or "-" for such lines on standard input. Row i of OUT/features.npy belongs
+to line i of OUT/paths.txt.
 
 The work is done in shards. A run that was stopped, by Ctrl-C, a full disk or the end of a job's
 time, goes on where it was when the same command is given again; finished shards are not
@@ -10,6 +11,10 @@ computed twice.
 Examples
   # a folder of photographs with OpenAI's weights
   skclip embed photos/ --model ViT-B-32 --pretrained openai --out features/
+
+  # without the masks that lie beside the photographs
+  skclip embed photos/ --exclude "*.png" --exclude masks --model ViT-B-32 --pretrained openai \\
+      --out features/
 
   # a list, four processes, files that cannot be read become rows of NaN
   find /data -name "*.jpg" | skclip embed - --pretrained local-dir:/models/clip \\
@@ -23,12 +28,12 @@ In Python:  X = numpy.load("features/features.npy", mmap_mode="r")
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skclip.utils.files import write_text
+from skclip.utils.files import decode_text, write_text
+from skclip.utils.image_files import FoundImages, search_images
 
 if TYPE_CHECKING:
     from skclip.features import EmbedReport
@@ -41,6 +46,14 @@ SUMMARY = "embed images into a folder of features"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("source", metavar="SOURCE", help="folder, list of paths, or -")
+    for option, what in (("--glob", "only images"), ("--exclude", "no files or folders")):
+        parser.add_argument(
+            option,
+            action="append",
+            metavar="PATTERN",
+            help=f"of a folder take {what} of this name, such as '*.jpg', or of this path below it "
+            "if the pattern has a slash; may be given several times",
+        )
     parser.add_argument("--out", required=True, type=Path, help="output folder; made if missing")
 
     model = parser.add_argument_group("model")
@@ -139,29 +152,54 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _paths(arguments: argparse.Namespace) -> list[str]:
     """The files behind SOURCE, absolute, so that paths.txt means the same from anywhere."""
-    from skclip.features import find_images
-
-    source = Path(arguments.source).expanduser()
-    if arguments.source == "-":
-        paths = _lines(sys.stdin.buffer.read())
-    elif source.is_dir():
-        paths = [str(path) for path in find_images(source)]
-    elif source.is_file():
-        paths = _lines(source.read_bytes())
+    source, found = Path(arguments.source).expanduser(), None
+    if source.is_dir():
+        found = search_images(source, arguments.glob, arguments.exclude)
+        paths = [str(path) for path in found.paths]
+        if not arguments.quiet:
+            _show_found(found)
+    elif arguments.glob or arguments.exclude:
+        arguments.parser.error("--glob and --exclude choose from a folder; SOURCE is none")
+    elif arguments.source == "-":
+        paths = _lines(sys.stdin.buffer.read(), arguments)
+    elif source.is_file() or source.is_fifo():
+        paths = _lines(source.read_bytes(), arguments)
+    elif source.exists():
+        arguments.parser.error(f"SOURCE must be a folder, a list or -; {str(source)!r} is neither")
     else:
         arguments.parser.error(f"SOURCE must be a folder, a list or -; {str(source)!r} is missing")
     if not paths:
-        arguments.parser.error(f"SOURCE must name an image at least; {arguments.source!r} has none")
+        left_out = f" ({found.counts})" if found else ""
+        arguments.parser.error(
+            f"SOURCE must name an image at least; {arguments.source!r} has none{left_out}"
+        )
     wrong = [path for path in paths if "\n" in path]
     if wrong:
         arguments.parser.error(f"a file's name must not hold a line break; got {wrong[0]!r}")
     return [str(Path(path).expanduser().absolute()) for path in paths]
 
 
-def _lines(content: bytes) -> list[str]:
+def _lines(content: bytes, arguments: argparse.Namespace) -> list[str]:
     """Paths, one per line; names of files are bytes that need not be UTF-8."""
-    lines = (line.removesuffix("\r") for line in os.fsdecode(content).split("\n"))
+    try:
+        lines = decode_text(content, "surrogateescape").split("\n")
+    except ValueError as error:
+        arguments.parser.error(
+            f"SOURCE must be a list of paths in UTF-8; {arguments.source!r} has {error}. For one "
+            "image pass its folder with --glob, or its path on standard input"
+        )
+    lines = [line.removesuffix("\r") for line in lines]
     return [line for line in lines if line]
+
+
+def _show_found(found: FoundImages) -> None:
+    print(f"skclip: {found.counts}", file=sys.stderr)
+    if found.same_stems:
+        print(
+            f"skclip: warning: images have the same name but for their type: {found.same_stems}; "
+            "where some are masks, leave them out with --exclude",
+            file=sys.stderr,
+        )
 
 
 def _write_paths(report: "EmbedReport", paths: list[str], *, skipped: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from skclip.datasets.few_shot_registry import FEW_SHOT_DATASETS, FewShotSpec
 from skclip.datasets.image_dataset import ImageDataset, ImageList
 from skclip.exceptions import DatasetError
+from skclip.utils.image_files import is_hidden
 from skclip.utils.messages import listing
 
 __all__ = ["load_few_shot_dataset"]
@@ -211,7 +212,8 @@ def _class_folders(
     position = {synset: label for label, synset in enumerate(sorted(names))}
     labels: dict[int, str] = {}
     rows: list[tuple[Path, int]] = []
-    for child in sorted(path for path in _children(spec, folder) if path.is_dir()):
+    children = (p for p in _children(spec, folder) if p.is_dir() and not is_hidden(p.name))
+    for child in sorted(children):
         if child.name not in position:
             raise DatasetError(
                 f"Folders in {folder} must be in classnames.txt; got {child.name!r}. "
@@ -242,7 +244,7 @@ def _children(spec: FewShotSpec, folder: Path) -> list[Path]:
 
 def _files(spec: FewShotSpec, folder: Path) -> list[Path]:
     """Files that are not hidden, sorted."""
-    return [p for p in _children(spec, folder) if p.is_file() and not p.name.startswith(".")]
+    return [p for p in _children(spec, folder) if p.is_file() and not is_hidden(p.name)]
 
 
 # -- checks -----------------------------------------------------------------------------

@@ -1,16 +1,21 @@
 """A user's own images: one folder per class, or a table of paths and labels."""
 
 import csv
+import io
+import warnings
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from skclip.datasets.image_dataset import ImageDataset, ImageList
-from skclip.exceptions import DatasetError
+from skclip.exceptions import DatasetError, LeftOutWarning
+from skclip.utils.files import decode_text
+from skclip.utils.image_files import FoundImages, is_hidden, search_images
 from skclip.utils.messages import listing
 
 __all__ = ["load_image_csv", "load_image_folder"]
 
 _SPLITS: tuple[str, ...] = ("train", "val", "test")
-_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -22,7 +27,12 @@ _SPLIT_NAMES = {
 
 
 def load_image_folder(
-    root: str | Path, *, name: str | None = None, underscores: bool = False
+    root: str | Path,
+    *,
+    name: str | None = None,
+    underscores: bool = False,
+    glob: str | Iterable[str] | None = None,
+    exclude: str | Iterable[str] | None = None,
 ) -> ImageDataset:
     """Images in one folder per class, ``root/cat/1.jpg``, or in such folders per split.
 
@@ -35,6 +45,10 @@ def load_image_folder(
         Of the data set; the folder's when None.
     underscores : bool, default=False
         Keep underscores in class names instead of making them spaces.
+    glob, exclude : str or iterable of str, default=None
+        Patterns of images to take and of files and folders to leave out, below each class folder,
+        as for :func:`skclip.features.find_images`: ``exclude="*.png"`` where masks lie beside
+        photographs.
 
     Returns
     -------
@@ -46,35 +60,79 @@ def load_image_folder(
     ------
     DatasetError
         If there are no class folders with images, or splits differ in their classes.
+
+    Warns
+    -----
+    LeftOutWarning
+        If files are no images, lie deeper than in a class folder or outside any, or have an image
+        of another type and the same name beside them; if a class has no image; if there are
+        folders beside those of the splits.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
         raise DatasetError(
             f"A data set must be a folder with one folder per class; got no folder {root}."
         )
-    found = {_SPLIT_NAMES.get(p.name.lower()): p for p in root.iterdir() if p.is_dir()}
-    parts = {split: found[split] for split in _SPLITS if split in found}
-    folders = parts or {"train": root}
+    folders = _split_folders(root) or {"train": root}
     classes = _class_names(folders, root)
     label_of = {name: label for label, name in enumerate(classes)}
-    splits = {
-        split: _images_of(folder, [c for c in classes if (folder / c).is_dir()], label_of)
-        for split, folder in folders.items()
-    }
+    splits, remarks = {}, []
+    for split, folder in folders.items():
+        found = {
+            c: search_images(folder / c, glob, exclude) for c in classes if (folder / c).is_dir()
+        }
+        splits[split] = ImageList.of(
+            (path, label_of[c]) for c, images in found.items() for path in images.paths
+        )
+        remarks += _remarks(folder, found)
     if not any(len(images) for images in splits.values()):
         raise DatasetError(
-            f"Class folders must hold images ({', '.join(sorted(_SUFFIXES))}); got none in {root}."
+            f"Class folders must hold images; got none in {root}. {' '.join(remarks)}".rstrip()
         )
+    for remark in remarks:
+        warnings.warn(remark, LeftOutWarning, stacklevel=2)
     named = {label: c if underscores else c.replace("_", " ") for label, c in enumerate(classes)}
     return ImageDataset(name or root.name, named, splits)
 
 
+def _folders_of(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not is_hidden(p.name))
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """The folders of the splits that there are; a class may have such a name, too.
+
+    Raises
+    ------
+    DatasetError
+        If two folders are of one split.
+    """
+    found: dict[str, Path] = {}
+    others = []
+    for folder in _folders_of(root):
+        split = _SPLIT_NAMES.get(folder.name.lower())
+        if split is None or not _folders_of(folder):
+            others.append(folder.name)
+        elif split in found:
+            raise DatasetError(
+                f"A split must have one folder; got {found[split].name!r} and {folder.name!r} for "
+                f"{split} in {root}. Merge them, or move one away."
+            )
+        else:
+            found[split] = folder
+    if found and others:
+        warnings.warn(
+            f"{root} has folders of the splits {listing(found)}, so that others in it are left "
+            f"out: {listing(others)}.",
+            LeftOutWarning,
+            stacklevel=3,
+        )
+    return {split: found[split] for split in _SPLITS if split in found}
+
+
 def _class_names(folders: dict[str, Path], root: Path) -> list[str]:
     """Sorted names of the training split's class folders; other splits may lack some."""
-    found = {
-        split: {p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
-        for split, folder in folders.items()
-    }
+    found = {split: {p.name for p in _folders_of(folder)} for split, folder in folders.items()}
     first = next(iter(found))
     if not found[first]:
         raise DatasetError(
@@ -91,14 +149,35 @@ def _class_names(folders: dict[str, Path], root: Path) -> list[str]:
     return sorted(found[first])
 
 
-def _images_of(folder: Path, classes: list[str], label_of: dict[str, int]) -> ImageList:
-    rows = [
-        (str(path), label_of[name])
-        for name in classes
-        for path in sorted((folder / name).rglob("*"))
-        if path.suffix.lower() in _SUFFIXES and path.is_file()
-    ]
-    return ImageList.of(rows)
+def _remarks(folder: Path, found: dict[str, FoundImages]) -> list[str]:
+    """What a user may not have meant, one sentence each."""
+    every = FoundImages(
+        [path for images in found.values() for path in images.paths],
+        sum((images.left_out for images in found.values()), Counter[str]()),
+    )
+    stray = search_images(folder, exclude="*/*").paths
+    empty = [name for name, images in found.items() if not images.paths]
+    deep = [p.relative_to(folder) for p in every.paths if len(p.relative_to(folder).parts) > 2]
+    inner = sorted({path.parent.as_posix() for path in deep})
+    remarks = []
+    if every.left_out.keys() - {"hidden", "excluded"}:
+        remarks.append(f"Not every file in {folder} is an image: {every.counts}.")
+    if stray:
+        remarks.append(f"{len(stray)} images in {folder} lie in no class folder and are left out.")
+    if empty:
+        remarks.append(f"Classes without an image in {folder}: {listing(empty)}.")
+    if deep:
+        remarks.append(
+            f"{len(deep)} images in {folder} lie in folders within class folders, and have the "
+            f"class of the outer one: {listing(inner)}. Where the inner ones are the classes, pass "
+            "the folder that holds them."
+        )
+    if every.same_stems:
+        remarks.append(
+            f"Images in {folder} have the same name but for their type: {every.same_stems}. Where "
+            "some are masks, leave them out with exclude."
+        )
+    return remarks
 
 
 def load_image_csv(
@@ -109,8 +188,8 @@ def load_image_csv(
     Parameters
     ----------
     path : path-like
-        UTF-8, with a header. "label" is the class name; "split" is "train", "val" or "test",
-        "train" where the column is absent.
+        UTF-8 (or UTF-16 with a byte order mark), with a header. "label" is the class name; "split"
+        is "train", "val" or "test", "train" where the column is absent.
     name : str, default=None
         Of the data set; the file's when None.
     root : path-like, default=None
@@ -129,10 +208,13 @@ def load_image_csv(
     path = Path(path).expanduser()
     root = path.parent if root is None else Path(root).expanduser()
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(decode_text(path.read_bytes()), newline="")))
     except FileNotFoundError as error:
         raise DatasetError(f"A data set must be a CSV file; got no file {path}.") from error
+    except (ValueError, csv.Error) as error:
+        raise DatasetError(
+            f"{path} must be a CSV file in UTF-8; got {error}. Save it as one."
+        ) from error
     columns = set(rows[0]) if rows else set()
     if not {"path", "label"} <= columns:
         raise DatasetError(

@@ -14,7 +14,15 @@ from skclip.exceptions import ImageError
 from skclip.store import KEY_BYTES, as_keys, file_stamp
 from skclip.utils.messages import listing
 
-__all__ = ["check_collection", "check_images", "describe", "fault_of", "is_missing", "is_path"]
+__all__ = [
+    "check_collection",
+    "check_images",
+    "check_kind",
+    "describe",
+    "fault_of",
+    "is_missing",
+    "is_path",
+]
 
 _KINDS = "paths (str or Path), PIL images or uint8 arrays"
 _NO_STAMP = bytes(KEY_BYTES)
@@ -145,12 +153,21 @@ def _check_kinds(images: Sequence[Any], allow_missing: bool) -> None:
         if type(item) is not str and fault_of(item) and not (allow_missing and is_missing(item))
     ]
     if wrong:
-        faults = {fault for item in images if (fault := fault_of(item))}
-        only = f" {faults.pop()}" if len(faults) == 1 else ""
-        raise ImageError(
-            f"Every item of X must be a path (str or Path), a PIL image or a uint8 array of shape "
-            f"(h, w), (h, w, 1), (h, w, 3) or (h, w, 4); got {_items(wrong, images)}.{only}"
-        )
+        raise _wrong_kind(_items(wrong, images), {fault_of(images[i]) for i in wrong})
+
+
+def check_kind(item: Any, position: int) -> None:
+    """Refuse one item of a sequence that could not be looked at before; missing ones pass."""
+    if not is_missing(item) and (fault := fault_of(item)):
+        raise _wrong_kind(f"item {position} ({describe(item)})", {fault})
+
+
+def _wrong_kind(got: str, faults: set[str]) -> ImageError:
+    only = f" {faults.pop()}" if len(faults) == 1 else ""
+    return ImageError(
+        "Every item of X must be a path (str or Path), a PIL image or a uint8 array of shape "
+        f"(h, w), (h, w, 1), (h, w, 3) or (h, w, 4); got {got}.{only}"
+    )
 
 
 def _look_at_files(images: Sequence[Any], stamped: bool) -> tuple[np.ndarray, np.ndarray | None]:
@@ -203,6 +220,8 @@ def fault_of(item: Any) -> str:
     """What is wrong with the kind of an item; empty if nothing is."""
     if is_path(item) or isinstance(item, Image.Image):
         return ""
+    if isinstance(item, tuple | list):
+        return f"Pass {_KINDS} alone, without labels: for pairs [image for image, _ in X]."
     if not isinstance(item, np.ndarray):
         return f"Pass {_KINDS}."
     if item.dtype != np.uint8:

@@ -78,8 +78,9 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         images; items of a wrong type are errors in any case.
     max_pixels : int, default=178_956_970
         A file with more pixels is not decoded and counts as unreadable: a small file may
-        decompress to gigabytes. Pillow has a limit of its own, ``PIL.Image.MAX_IMAGE_PIXELS``,
-        which must be raised too for larger images.
+        decompress to gigabytes. Nor is a file read that has more than four bytes for each of
+        these pixels (716 MB). Pillow has a limit of its own, ``PIL.Image.MAX_IMAGE_PIXELS``, which
+        must be raised too for larger images.
     cache_dir : str or Path, default=None
         Folder where features are kept, of images and of texts, for every later call in any
         process; None for none. See Notes.
@@ -114,8 +115,13 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     *Input.* Items may be paths (str or Path), PIL images and uint8 arrays of shape (h, w),
     (h, w, 1), (h, w, 3) or (h, w, 4), mixed in one list; a whole array has shape (n, h, w) or
     (n, h, w, channels). EXIF rotation is applied; transparency is laid over white; 16-bit
-    greyscale is scaled from [0, 65535]; of an animated file the first frame is read. Arrays of
-    another type are refused rather than guessed.
+    greyscale is scaled from [0, 65535]; of an animated file the first frame is read; colour
+    profiles are not applied. Arrays of another type are refused rather than guessed. Files are
+    read if they are AVIF (with Pillow 11.3), BMP, GIF, HEIF (HEIC; with the extra
+    ``skclip[heif]``), ICNS, ICO,
+    JPEG, JPEG 2000, PCX, PNG, PPM, PSD, QOI, SGI, TGA, TIFF or WebP, whatever their name is; no
+    document is opened under an image's name. An image that the caller has opened with
+    ``PIL.Image.open`` is read from its file and not decoded in the caller's object.
 
     *Activation.* Some weights (OpenAI, MetaCLIP, DFN) were trained with QuickGELU. For a tag the
     right activation is taken: ("ViT-B-32", "openai") is ("ViT-B-32-quickgelu", "openai"). For a

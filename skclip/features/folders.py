@@ -1,26 +1,34 @@
 """Image files below a folder, in an order that is the same everywhere."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from PIL import Image
+from skclip.utils.image_files import search_images
 
 __all__ = ["find_images"]
 
 
-def find_images(folder: str | Path, *, suffixes: Iterable[str] | None = None) -> list[Path]:
+def find_images(
+    folder: str | Path,
+    *,
+    glob: str | Iterable[str] | None = None,
+    exclude: str | Iterable[str] | None = None,
+) -> list[Path]:
     """Every image file in a folder and the folders below it, sorted.
 
-    Files are found by their names; none is opened. Names that begin with a dot are left out, and
-    links to folders are not followed, so that none is visited twice.
+    Files are found by the endings of their names, of all formats that :class:`CLIPFeaturizer`
+    reads; none is opened. Hidden names (those that begin with a dot, ``Thumbs.db``, ``__MACOSX``
+    and their like) are left out, and links to folders are not followed, so that none is visited
+    twice.
 
     Parameters
     ----------
     folder : str or Path
-    suffixes : iterable of str, default=None
-        Endings of names, with their dots, upper or lower case. None takes those of all formats
-        that Pillow reads.
+    glob : str or iterable of str, default=None
+        Patterns of :mod:`fnmatch`, upper or lower case, one of which a file must match: with its
+        name, or with its path below `folder` if the pattern has a slash. None takes every image.
+    exclude : str or iterable of str, default=None
+        Patterns of files and folders to leave out, for instance ``"*_mask.png"`` or ``"masks"``.
 
     Returns
     -------
@@ -41,33 +49,11 @@ def find_images(folder: str | Path, *, suffixes: Iterable[str] | None = None) ->
     >>> from skclip.features import find_images
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = save_digits_images(folder, n_per_class=1)
-    ...     paths = find_images(folder)
+    ...     paths = find_images(folder, exclude="seven")
     >>> len(paths), paths[0].parent.name, paths[-1].parent.name
-    (10, 'eight', 'zero')
+    (9, 'eight', 'zero')
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise NotADirectoryError(f"folder must name a folder; {str(folder)!r} is none.")
-    endings = _readable() if suffixes is None else {suffix.lower() for suffix in suffixes}
-    found = []
-    for root, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(root, name)
-            for name in names
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in endings  # noqa: PTH122
-        ]
-    return sorted(found, key=lambda path: path.parts)
-
-
-def _readable() -> set[str]:
-    """Endings of formats that Pillow reads as pictures."""
-    extensions = Image.registered_extensions()  # loads the plugins
-    return {ending for ending, format in extensions.items() if format in Image.OPEN} - {
-        # Documents, video and scientific containers, whose plugins need what is not there.
-        ".pdf", ".ps", ".eps", ".mpg", ".mpeg", ".hdf", ".h5", ".grib", ".bufr", ".fit", ".fits",
-    }  # fmt: skip
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    return search_images(folder, glob, exclude).paths

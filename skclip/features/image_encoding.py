@@ -17,7 +17,7 @@ import torch
 
 from skclip.backbones import Backbone
 from skclip.exceptions import ImageError
-from skclip.features.collection import describe
+from skclip.features.collection import check_kind, describe
 from skclip.features.image_cache import ImageCache
 from skclip.features.image_reading import MAX_PIXELS, check_sides, decode, open_item, reasons
 from skclip.utils.messages import listing
@@ -69,7 +69,8 @@ def encode_images(
     ------
     ImageError
         If `on_error` is "raise" and an image cannot be read: within a batch's length of the
-        first one, with all that were found until then.
+        first one, with all that were found until then. If an item is of a wrong kind, such as a
+        pair of an image and its label.
     """
     from tqdm.auto import tqdm
 
@@ -80,7 +81,7 @@ def encode_images(
         if not len(todo) and not verbose:
             return encoding
     loaded = _ordered_map(
-        lambda k: encoding.load(images[int(todo[k])]),
+        lambda k: encoding.load(images[int(todo[k])], int(todo[k])),
         len(todo),
         n_jobs=n_jobs,
         ahead=encoding.batch_size + n_jobs,
@@ -160,8 +161,16 @@ class Encoding:
         self._repeats: list[tuple[int, int]] = []
         self._batch: list[tuple[int, Loaded]] = []
 
-    def load(self, item: Any) -> Loaded:
-        """Read an item, and decode and prepare it if it is new; called from several threads."""
+    def load(self, item: Any, position: int) -> Loaded:
+        """Read an item, and decode and prepare it if it is new; called from several threads.
+
+        Raises
+        ------
+        ImageError
+            If it is of a kind that can never be an image. What is one and cannot be read is
+            returned as an error.
+        """
+        check_kind(item, position)
         try:
             with reasons():
                 content, digest, stamp = open_item(item, self._max_pixels)

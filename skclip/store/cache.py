@@ -4,7 +4,9 @@ Layout: ``<cache_dir>/skclip-cache-v1/<space>/``, where a space is named by a di
 that decides a row beside its key, and ``space.json`` in it says what that is.
 """
 
+import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -16,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from skclip.store.table import SHARD_SUFFIX, Table
+from skclip.store.table import Table, is_shard
 from skclip.utils.files import TEMPORARY, replace_file
 
 __all__ = ["Cache", "parse_size", "shard_files", "spaces"]
@@ -27,6 +29,7 @@ ROOT, DESCRIPTION = "skclip-cache-v1", "space.json"
 _PREFIXES = ["", "k", "m", "g", "t"]
 # A temporary file of this age, in seconds, belongs to a process that was killed.
 _ABANDONED = 3600.0
+_ATTEMPTS = 5
 
 _tables: dict[tuple[str, str], Table] = {}
 
@@ -51,7 +54,7 @@ class Cache:
     def __init__(self, cache_dir: str | Path, limit: int | str | None = None) -> None:
         self.root = root_of(cache_dir)
         folder = self.root.parent
-        if folder.exists() and not folder.is_dir():
+        if os.path.exists(folder) and not os.path.isdir(folder):  # noqa: PTH110, PTH112
             raise NotADirectoryError(
                 f"cache_dir must be a folder; {str(folder)!r} is a file. Pass another name."
             )
@@ -83,14 +86,24 @@ class Cache:
         """Write rows to a table of this cache, and keep within the limit."""
         if not len(keys):
             return
+        for attempt in itertools.count(1):
+            try:
+                self._write(table, keys, rows)
+                break
+            except FileNotFoundError:  # the folder was cleared while it was written to
+                if attempt == _ATTEMPTS:
+                    raise
+        with contextlib.suppress(FileNotFoundError):
+            table.compact()
+        self.evict()
+
+    def _write(self, table: Table, keys: np.ndarray, rows: np.ndarray) -> None:
         table.folder.mkdir(parents=True, exist_ok=True)
         description = table.folder / DESCRIPTION
         if not description.exists():
             text = json.dumps(table.description, indent=1).encode()
             replace_file(description, lambda file: file.write(text))
         table.put(keys, rows)
-        table.compact()
-        self.evict()
 
     def evict(self) -> None:
         """Remove the shards that were not used for longest, until the rest fits the limit."""
@@ -133,22 +146,28 @@ def parse_size(size: int | str) -> int:
 
 def spaces(root: Path) -> Iterator[Path]:
     """The folders of the tables under `root`; nothing else is ever touched."""
-    if not root.is_dir():
-        return
-    for folder in sorted(root.iterdir()):
+    for folder in sorted(_entries(root)):
         if folder.is_dir() and re.fullmatch("[0-9a-f]{32}", folder.name):
             yield folder
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What a folder holds; nothing if another process has removed it."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def shard_files(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """Every shard with its size and time of last use; abandoned temporary files are removed."""
     for folder in spaces(root):
-        for path in folder.iterdir():
+        for path in _entries(folder):
             try:
                 status = path.stat()
                 if path.suffix == TEMPORARY and time.time() - status.st_mtime > _ABANDONED:
                     path.unlink()
             except FileNotFoundError:
                 continue
-            if path.suffix == SHARD_SUFFIX:
+            if is_shard(path.name):
                 yield path, status

@@ -1,4 +1,4 @@
-"""A shard: one file with an array, what the array is about, and a checksum of both.
+"""A shard: one file with an array, what the array is about, and checksums of both.
 
 It is a valid ``.npy`` file, which ``numpy.load(path, mmap_mode="r")`` maps; behind the array
 follow a record (JSON), the keys of the rows and a footer. A shard appears under its name in one
@@ -29,8 +29,9 @@ __all__ = [
     "write_shard",
 ]
 
-_MAGIC = b"skclip\x00\x01"
-_FOOTER = struct.Struct("<QQI8s")  # length of the record, number of keys, CRC-32, magic
+_MAGIC = b"skclip\x00\x02"
+# Length of the record, number of keys, CRC-32 of all but the rows, CRC-32 of everything, magic.
+_FOOTER = struct.Struct("<QQII8s")
 
 
 class ShardError(Exception):
@@ -70,7 +71,7 @@ class Shard:
         return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
 
     def verify(self) -> None:
-        """Read everything and compare with the checksum.
+        """Read everything, also the rows, and compare with the checksum.
 
         Raises
         ------
@@ -125,25 +126,26 @@ def write_parts(
         for part in blocks:
             file.write(part)
             checksum = zlib.crc32(part, checksum)
-        file.write(_FOOTER.pack(len(text), len(keys), checksum, _MAGIC))
+        about = _checksum(header.getvalue(), text, keys)
+        file.write(_FOOTER.pack(len(text), len(keys), about, checksum, _MAGIC))
 
     replace_file(path, write)
 
 
 def open_shard(path: Path) -> Shard:
-    """Read the header, the record and the keys; the rows stay on disk.
+    """Read the header, the record and the keys, and check them; the rows stay on disk.
 
     Raises
     ------
     ShardError
-        If the file is not a complete shard.
-    FileNotFoundError
-        If there is none.
+        If the file is not a complete shard, or damaged outside its rows.
+    OSError
+        If it cannot be read.
     """
     try:
         with path.open("rb") as file:
             return _read(path, file)
-    except FileNotFoundError:
+    except OSError:
         raise
     except Exception as exc:  # a damaged header makes NumPy raise whatever its parser does
         raise ShardError(f"{path} is not a complete shard: {exc}") from exc
@@ -158,11 +160,18 @@ def _read(path: Path, file: BinaryIO) -> Shard:
     n_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     size = os.fstat(file.fileno()).st_size
     file.seek(max(size - _FOOTER.size, 0))
-    n_text, n_keys, checksum, magic = _FOOTER.unpack(file.read(_FOOTER.size))
+    n_text, n_keys, about, checksum, magic = _FOOTER.unpack(file.read(_FOOTER.size))
     expected = offset + n_bytes + n_text + n_keys * KEY_BYTES + _FOOTER.size
     if magic != _MAGIC or fortran or size != expected or n_keys not in (0, shape[0]):
         raise ValueError("its footer is missing or does not fit its size")
     file.seek(offset + n_bytes)
-    record = json.loads(file.read(n_text))
+    text = file.read(n_text)
     keys = np.frombuffer(file.read(n_keys * KEY_BYTES), np.uint8).reshape(n_keys, KEY_BYTES)
-    return Shard(path, tuple(shape), dtype, offset, record, keys, checksum)
+    file.seek(0)
+    if _checksum(file.read(offset), text, keys) != about:
+        raise ValueError("its checksum is wrong")
+    return Shard(path, tuple(shape), dtype, offset, json.loads(text), keys, checksum)
+
+
+def _checksum(header: bytes, text: bytes, keys: np.ndarray) -> int:
+    return zlib.crc32(keys.tobytes(), zlib.crc32(text, zlib.crc32(header)))

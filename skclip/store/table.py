@@ -7,6 +7,7 @@ lost row is computed again.
 
 import logging
 import os
+import re
 import threading
 import time
 import uuid
@@ -19,11 +20,10 @@ from skclip.store.index import KeyIndex
 from skclip.store.keys import KEY_BYTES
 from skclip.store.shards import Shard, ShardError, open_shard, write_shard
 
-__all__ = ["SHARD_SUFFIX", "Table"]
+__all__ = ["Table", "is_shard"]
 
 logger = logging.getLogger(__name__)
 
-SHARD_SUFFIX = ".npy"
 # Many small calls leave many small shards: so many of fewer rows become one.
 _SMALL_ROWS, _MOST_SMALL = 1024, 32
 # The time of last use is written down at most this often, in seconds.
@@ -56,16 +56,25 @@ class Table:
         self._shards: dict[str, Shard] = {}
         self._order: list[Shard] = []
         self._index = KeyIndex()
-        self._verified: set[str] = set()
+        self._verified: dict[str, tuple[int, int]] = {}
         self._touched: dict[str, float] = {}
+        self._unreadable = False
 
     def __len__(self) -> int:
         return len(self._index)
 
     def refresh(self) -> None:
-        """Take in what other processes wrote and forget what they removed."""
+        """Take in what other processes wrote and forget what they removed.
+
+        A folder that cannot be read counts as empty, with one warning in the log.
+        """
         with self._lock:
-            names = _shard_names(self.folder)
+            try:
+                names = _shard_names(self.folder)
+            except OSError as exc:
+                if not self._unreadable:
+                    logger.warning("%s cannot be read, so it counts as empty: %s", self.folder, exc)
+                self._unreadable, names = True, set()
             if names == self._shards.keys():
                 return
             for name in self._shards.keys() - names:
@@ -112,7 +121,7 @@ class Table:
         if not len(keys):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = f"{uuid.uuid4().hex}{SHARD_SUFFIX}"
+        name = f"{uuid.uuid4().hex}.npy"
         write_shard(self.folder / name, rows.astype(self.dtype, copy=False), {}, keys)
 
     def compact(self) -> None:
@@ -147,17 +156,19 @@ class Table:
         return rows
 
     def _sound(self, shard: Shard) -> bool:
-        """Whether the checksum holds; looked at once per process."""
-        if shard.path.name in self._verified:
-            return True
+        """Whether the checksum holds; looked at again only when the file has changed."""
         try:
+            state = _state(shard.path)
+            if self._verified.get(shard.path.name) == state:
+                return True
             shard.verify()
-        except FileNotFoundError:
-            return False
-        except (ShardError, OSError) as exc:
+        except ShardError as exc:
             _remove(shard.path, exc)
             return False
-        self._verified.add(shard.path.name)
+        except OSError as exc:  # gone, or not to be read; it may be sound
+            logger.debug("%s", exc)
+            return False
+        self._verified[shard.path.name] = state
         return True
 
     def _touch(self, shard: Shard) -> None:
@@ -168,6 +179,7 @@ class Table:
         self._touched[shard.path.name] = now
         try:
             os.utime(shard.path)
+            self._verified[shard.path.name] = _state(shard.path)
         except OSError as exc:  # a cache that is read-only for this user
             logger.debug("%s", exc)
 
@@ -177,23 +189,34 @@ class Table:
             shard = open_shard(path)
             if shard.shape != (len(shard.keys), self.width) or shard.dtype != self.dtype:
                 raise ShardError(f"{path} has shape {shard.shape} and type {shard.dtype}")
-        except FileNotFoundError:
-            return
         except ShardError as exc:
             _remove(path, exc)
+            return
+        except OSError as exc:
+            logger.debug("%s", exc)
             return
         self._shards[name] = shard
 
     def _forget(self, name: str) -> None:
         del self._shards[name]
-        self._verified.discard(name)
+        self._verified.pop(name, None)
         self._touched.pop(name, None)
+
+
+def is_shard(name: str) -> bool:
+    """Whether a file has the name of a shard; another file in the folder is somebody else's."""
+    return re.fullmatch(r"[0-9a-f]{32}\.npy", name) is not None
+
+
+def _state(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
 
 
 def _shard_names(folder: Path) -> set[str]:
     try:
         with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.name.endswith(SHARD_SUFFIX)}
+            return {entry.name for entry in entries if is_shard(entry.name)}
     except FileNotFoundError:
         return set()
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from skclip.store.cache import DESCRIPTION, root_of, spaces
+from skclip.store.cache import DESCRIPTION, root_of, shard_files, spaces
 from skclip.store.shards import ShardError, open_shard
-from skclip.store.table import SHARD_SUFFIX
-from skclip.utils.files import TEMPORARY
+from skclip.store.table import is_shard
 
 __all__ = ["CacheInfo", "SpaceInfo", "cache_info", "clear_cache"]
 
@@ -98,12 +97,15 @@ def clear_cache(cache_dir: str | Path) -> int:
     """
     root = root_of(cache_dir)
     freed = 0
+    ours = [path for path, _ in shard_files(root)]
+    ours += [folder / DESCRIPTION for folder in spaces(root)]
+    for path in ours:
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            size = path.stat().st_size
+            path.unlink()
+            freed += size
     for folder in spaces(root):
-        for path in list(folder.iterdir()):
-            if path.suffix in (SHARD_SUFFIX, TEMPORARY) or path.name == DESCRIPTION:
-                freed += path.stat().st_size
-                path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # it holds files of others
+        with contextlib.suppress(OSError):  # it holds files of others, or one that is written now
             folder.rmdir()
     with contextlib.suppress(OSError):
         root.rmdir()
@@ -113,10 +115,12 @@ def clear_cache(cache_dir: str | Path) -> int:
 def _space_info(folder: Path) -> SpaceInfo:
     described = _description(folder)
     n_rows = n_shards = n_bytes = 0
-    for path in folder.glob(f"*{SHARD_SUFFIX}"):
+    for path in folder.glob("*.npy"):
         try:
+            if not is_shard(path.name):
+                continue
             shard, size = open_shard(path), path.stat().st_size
-        except (ShardError, FileNotFoundError):
+        except (ShardError, OSError):
             continue
         n_rows, n_shards, n_bytes = n_rows + shard.shape[0], n_shards + 1, n_bytes + size
     return SpaceInfo(
@@ -132,6 +136,7 @@ def _space_info(folder: Path) -> SpaceInfo:
 
 def _description(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return described if isinstance(described, dict) else {}

@@ -1,8 +1,15 @@
 """The device that work runs on, and the floating-point type that goes with it."""
 
+import os
+
 import torch
 
 __all__ = ["resolve_device"]
+
+if hasattr(os, "register_at_fork"):
+    # A forked process has none of the threads that torch shares its work out to, and would wait for
+    # them for ever. With one thread it asks nobody.
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:

@@ -1,5 +1,6 @@
 """Files that are whole or not there, and names for them."""
 
+import codecs
 import hashlib
 import os
 import uuid
@@ -7,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["TEMPORARY", "replace_file", "slug", "write_text"]
+__all__ = ["TEMPORARY", "decode_text", "replace_file", "slug", "write_text"]
 
 # Ending of a file that is being written; what a kill leaves behind ends so.
 TEMPORARY = ".tmp"
@@ -36,6 +37,21 @@ def write_text(path: Path, text: str) -> None:
     """Replace a file by one with this text, in UTF-8; makes the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
+
+
+def decode_text(content: bytes, errors: str = "strict") -> str:
+    """Text in UTF-8, or in UTF-16 with a byte order mark as Windows writes it.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    if b"\x00" in content:
+        raise ValueError("zero bytes, which no text in UTF-8 has")
+    return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", errors)
 
 
 def slug(*parts: object) -> str:

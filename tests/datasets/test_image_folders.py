@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from skclip.datasets import load_image_csv, load_image_folder
-from skclip.exceptions import DatasetError
+from skclip.exceptions import DatasetError, LeftOutWarning
 
 
 def write_images(root, *names):
@@ -18,8 +18,8 @@ def write_images(root, *names):
 
 
 def test_one_folder_per_class(tmp_path):
-    write_images(tmp_path / "my_pets", "tabby_cat/1.png", "tabby_cat/deep/2.JPG", "dog/1.png")
-    (tmp_path / "my_pets" / "dog" / "notes.txt").write_text("no image")
+    write_images(tmp_path / "my_pets", "tabby_cat/1.png", "tabby_cat/2.JPG", "dog/1.png")
+    (tmp_path / "my_pets" / "dog" / ".DS_Store").write_text("no image")
     data = load_image_folder(tmp_path / "my_pets")
     assert data.name == "my_pets"
     assert data.class_names == {0: "dog", 1: "tabby cat"}
@@ -68,6 +68,7 @@ def test_a_table_of_paths(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("path,label\na\0.png,dog\n", "must be a CSV file in UTF-8; got zero bytes"),
         ("file,label\na.png,dog\n", "must have the columns path and label"),
         ("path,label,split\na.png,dog,dev\n", "split must be train, val or test; got 'dev'"),
         ("path,label\nno.png,dog\n", "Every image in .* must exist; got no file"),
@@ -83,3 +84,77 @@ def test_a_wrong_table_is_refused(text, message, tmp_path):
 def test_a_missing_table_is_refused(tmp_path):
     with pytest.raises(DatasetError, match="A data set must be a CSV file; got no file"):
         load_image_csv(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_table_as_spreadsheets_save_it(encoding, tmp_path):
+    write_images(tmp_path, "ä.png")
+    (tmp_path / "table.csv").write_text("path,label\r\nä.png,Bär\r\n", encoding, newline="")
+    assert load_image_csv(tmp_path / "table.csv").class_names == {0: "Bär"}
+
+
+def test_a_table_in_another_encoding_is_refused(tmp_path):
+    (tmp_path / "table.csv").write_text("path,label\nä.png,Bär\n", "latin-1")
+    with pytest.raises(DatasetError, match="must be a CSV file in UTF-8; got .* can't decode"):
+        load_image_csv(tmp_path / "table.csv")
+
+
+# What a user may not have meant is said
+
+
+def test_what_is_no_image_is_counted(tmp_path):
+    write_images(
+        tmp_path, "cat/1.png", "cat/2.heic", "cat/a.txt", "cat/b.mp4", "dog/1.tif", "0.png"
+    )
+    write_images(tmp_path, "cat/._1.png", "cat/__MACOSX/1.png", "dog/Thumbs.db", ".git/1.png")
+    with pytest.warns(LeftOutWarning) as caught:
+        data = load_image_folder(tmp_path)
+    assert [str(warning.message) for warning in caught] == [
+        f"Not every file in {tmp_path} is an image: 1 .heic, 1 .png, 1 .tif; left out: 3 hidden, "
+        "1 .mp4, 1 .txt.",
+        f"1 images in {tmp_path} lie in no class folder and are left out.",
+    ]
+    assert data.train.labels.tolist() == [0, 0, 1]
+
+
+def test_a_class_without_an_image_is_named(tmp_path):
+    write_images(tmp_path, "cat/1.png")
+    (tmp_path / "emu").mkdir()
+    with pytest.warns(LeftOutWarning, match="Classes without an image in .*: 'emu'"):
+        assert load_image_folder(tmp_path).class_names == {0: "cat", 1: "emu"}
+
+
+def test_classes_within_classes_are_said(tmp_path):
+    write_images(tmp_path, "animals/cat/1.png", "animals/dog/1.png", "plants/1.png")
+    message = "2 images in .* have the class of the outer one: 'animals/cat', 'animals/dog'. Where"
+    with pytest.warns(LeftOutWarning, match=message):
+        assert load_image_folder(tmp_path).train.labels.tolist() == [0, 0, 1]
+
+
+def test_masks_beside_photographs_are_said_and_can_be_left_out(tmp_path):
+    write_images(tmp_path, "cat/1.jpg", "cat/1.png", "cat/2.jpg", "dog/1.jpg", "dog/1.png")
+    with pytest.warns(LeftOutWarning, match="the same name but for their type: 2 .jpg, 2 .png"):
+        assert len(load_image_folder(tmp_path).train) == 5
+    for patterns in ({"exclude": "*.png"}, {"glob": "*.JPG"}):
+        data = load_image_folder(tmp_path, **patterns)
+        assert [Path(path).name for path in data.train.paths] == ["1.jpg", "2.jpg", "1.jpg"]
+
+
+def test_folders_beside_those_of_splits_are_said(tmp_path):
+    write_images(tmp_path, "train/cat/1.png", "val/cat/1.png", "extra/cat/1.png", "more/1.png")
+    with pytest.warns(LeftOutWarning, match=r"splits 'train', 'val'.* left out: 'extra', 'more'"):
+        assert list(load_image_folder(tmp_path).splits) == ["train", "val"]
+
+
+def test_a_class_may_be_called_as_a_split(tmp_path):
+    """A folder of images is a class; one of folders is a split."""
+    write_images(tmp_path, "bus/1.png", "car/1.png", "train/1.png")
+    data = load_image_folder(tmp_path)
+    assert data.class_names == {0: "bus", 1: "car", 2: "train"}
+    assert len(data.train) == 3
+
+
+def test_two_folders_of_one_split_are_refused(tmp_path):
+    write_images(tmp_path, "train/cat/1.png", "val/cat/1.png", "valid/cat/1.png")
+    with pytest.raises(DatasetError, match="must have one folder; got 'val' and 'valid' for val"):
+        load_image_folder(tmp_path)

@@ -47,7 +47,7 @@ def test_row_i_belongs_to_path_i(embed, paths, expected):
     assert isinstance(report.features, np.memmap)
     assert (report.n_files, report.n_rows, report.n_encoded) == (40, 40, 40)
     assert (report.n_shards, report.n_resumed, report.failures) == (6, 0, ())
-    assert sorted(p.name for p in report.out.iterdir()) == [
+    assert sorted(p.name for p in report.out.iterdir() if not p.name.startswith(".lock")) == [
         "failures.jsonl",
         "features.npy",
         "manifest.json",
@@ -169,12 +169,13 @@ def test_a_merged_folder_of_another_on_error_is_refused(embed, broken):
         ({"dtype": "float16"}, "dtype='float32', not 'float16'"),
         ({"normalize": False}, "normalize=True, not False"),
         ({"precision": "bf16"}, "precision='fp32', not 'bf16'"),
+        ({"paths": ["other.png"] * 9}, "other paths, or another order of them"),
     ],
 )
 def test_a_folder_of_another_job_is_refused(embed, paths, changes, message):
     embed(paths[:9])
     with pytest.raises(EmbedError, match=f"hold the same job; that in .* has {message}"):
-        embed(paths[:9], **changes)
+        embed(**{"paths": paths[:9], **changes})
 
 
 def test_other_paths_are_another_job(embed, paths):
@@ -225,8 +226,6 @@ def test_a_damaged_shard_never_reaches_the_output(embed, paths, expected, damage
     else:
         content[200] ^= 255
         second.write_bytes(content)
-        with pytest.raises(EmbedError, match="its checksum is wrong. It was removed: call again"):
-            embed(paths)
     report = embed(paths)
     assert report.n_encoded == 7
     assert_rows(report, expected)

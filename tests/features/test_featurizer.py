@@ -27,6 +27,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skclip.backbones import BackboneConfig, clear_backbones, get_backbone
 from skclip.backbones import registry as registry_module
+from skclip.datasets import tiny_clip
 from skclip.exceptions import BackboneError, ImageError
 from skclip.features import CLIPFeaturizer, image_encoding
 
@@ -499,3 +500,70 @@ def test_progress_is_shown_when_asked_for(featurizer, pixels, capsys):
     assert capsys.readouterr().err == ""
     featurizer.set_params(verbose=1).transform(pixels)
     assert "40/40" in capsys.readouterr().err
+
+
+class Pairs:
+    """What torch calls a data set: nothing is read before it is asked for."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, i):
+        return self.items[i]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 3])
+@pytest.mark.parametrize("on_error", ["raise", "nan"])
+@pytest.mark.parametrize(
+    ("item", "remedy"),
+    [
+        (("a.png", 3), r"got item 2 \(tuple\). Pass paths .* alone, without labels: for pairs "),
+        (["a.png", 3], r"got item 2 \(list\). Pass paths .* alone, without labels: for pairs "),
+        ({"image": "a.png"}, r"got item 2 \(dict\). Pass paths"),
+        (
+            np.zeros((3, 8, 8), np.float32),
+            r"got item 2 \(float32 array .*\). For values in \[0, 1\]",
+        ),
+    ],
+    ids=["pair", "list", "row", "tensor"],
+)
+def test_a_lazy_sequence_of_something_else_is_an_error(
+    small_clip, paths, item, remedy, on_error, n_jobs
+):
+    """Not rows of NaN: there is no image that could not be read."""
+    featurizer = CLIPFeaturizer(small_clip, device="cpu", on_error=on_error, n_jobs=n_jobs)
+    with pytest.raises(ImageError, match=remedy):
+        featurizer.transform(Pairs([*paths[:2], item, *paths[2:4]]))
+    with pytest.raises(ImageError, match="Every item of X must be"):
+        featurizer.views(Pairs([*paths[:2], item]), 2)
+
+
+def test_a_missing_item_of_a_lazy_sequence_is_an_image_that_is_not_there(small_clip, paths):
+    featurizer = CLIPFeaturizer(small_clip, device="cpu", on_error="nan")
+    with pytest.warns(UserWarning, match=r"1 of 2 images cannot be read .*there is no image"):
+        features = featurizer.transform(Pairs([paths[0], None]))
+    assert np.isnan(features).all(axis=1).tolist() == [False, True]
+
+
+def test_a_service_rejects_the_one_bad_image_and_answers_the_others(paths, kinds, tmp_path):
+    """The way of docs/embedding.rst: a classifier refuses NaN, so it gets the readable rows."""
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("no image")
+    featurizer = CLIPFeaturizer(pretrained=tiny_clip(), device="cpu", on_error="nan")
+    pipeline = make_pipeline(featurizer, LogisticRegression()).fit(paths, kinds)
+    batch = [*paths[:2], bad, *paths[2:4]]
+    with pytest.warns(UserWarning, match="1 of 5 images cannot be read"):
+        features = pipeline[:-1].transform(batch)
+    readable = np.isfinite(features).all(axis=1)
+    assert readable.tolist() == [True, True, False, True, True]
+    proba = np.full((len(batch), 2), np.nan)
+    proba[readable] = pipeline[-1].predict_proba(features[readable])
+    np.testing.assert_allclose(proba[readable], pipeline.predict_proba(paths[:4]), atol=1e-5)
+    with (
+        pytest.warns(UserWarning, match="1 of 5 images cannot be read"),
+        pytest.raises(ValueError, match="contains NaN"),
+    ):
+        pipeline.predict(batch)

@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from skclip.features import find_images
+from skclip.utils.image_files import search_images
 
 
 @pytest.fixture
@@ -24,8 +25,29 @@ def test_images_are_found_at_every_depth_in_sorted_order(tree):
     assert find_images(str(tree)) == find_images(tree)
 
 
-def test_suffixes_choose(tree):
-    assert relative(find_images(tree, suffixes=[".PNG"]), tree) == ["b/10.PNG", "b/2.png"]
+def test_patterns_choose(tree):
+    """By the name, or by the path where the pattern has a slash; a folder is left out whole."""
+    assert relative(find_images(tree, glob="*.png"), tree) == ["b/10.PNG", "b/2.png"]
+    assert relative(find_images(tree, glob=["A*", "b/c/*"]), tree) == ["a.jpg", "b/c/ü.webp"]
+    assert relative(find_images(tree, exclude=["c", "1*"]), tree) == ["a.jpg", "b/2.png"]
+
+
+def test_what_systems_leave_beside_images_is_no_image(tmp_path):
+    """Also where it has the ending of an image, as the second half of a file from macOS."""
+    for name in ("__MACOSX/a.jpg", "._a.jpg", ".DS_Store", "Thumbs.db", "a.jpg", "b.txt", "c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "link").symlink_to(tmp_path)
+    paths, left_out = search_images(tmp_path, exclude="b*")
+    assert paths == [tmp_path / "a.jpg"]
+    assert left_out == {"hidden": 4, ".txt": 1, "without an ending": 1, "links to folders": 1}
+
+
+@pytest.mark.parametrize("ending", ["heic", "HEIF", "avif", "jfif", "jp2", "tif", "mpo"])
+def test_every_kind_of_photograph_is_found(ending, tmp_path):
+    """Also one that cannot be decoded here: the reason says what to install."""
+    (tmp_path / f"a.{ending}").write_bytes(b"")
+    assert len(find_images(tmp_path)) == 1
 
 
 def test_a_loop_of_links_is_walked_once(tree):
@@ -36,9 +58,10 @@ def test_a_loop_of_links_is_walked_once(tree):
 
 
 def test_documents_are_no_images(tmp_path):
-    (tmp_path / "a.pdf").write_bytes(b"")
+    for ending in (".pdf", ".eps", ".wmf", ".fits"):
+        (tmp_path / f"a{ending}").write_bytes(b"")
+        assert ending in Image.registered_extensions()
     assert find_images(tmp_path) == []
-    assert ".pdf" in Image.registered_extensions()
 
 
 def test_what_is_no_folder_is_named(tree):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -315,6 +317,45 @@ def test_failures_are_not_cached(featurizer, copies):
         assert np.isnan(featurizer.transform(copies)[0]).all()
     copies[0].write_bytes(content)
     assert np.isfinite(featurizer.transform(copies)).all()
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    kind=st.sampled_from(["flip", "cut", "other", "gone"]),
+    number=st.integers(0, 9),
+    place=st.floats(0, 1, exclude_max=True),
+    other=st.binary(max_size=99),
+)
+def test_damage_of_any_file_costs_no_more_than_time(kind, number, place, other, featurizer, paths):
+    """A bit, a cut, other content, or the file is gone: rows are right, and nothing is raised."""
+    expected = clone(featurizer).set_params(cache_dir=None).transform(paths[:6])
+    featurizer.transform(paths[:6])
+    files = sorted(path for path in featurizer.cache_dir.rglob("*") if path.is_file())
+    path = files[number % len(files)]
+    content = bytearray(path.read_bytes() or b" ")
+    place = int(place * len(content))
+    if kind == "flip":
+        content[place] ^= 128
+    elif kind == "cut":
+        del content[place:]
+    elif kind == "other":
+        content = other
+    path.write_bytes(content)
+    if kind == "gone":
+        path.unlink()
+    np.testing.assert_allclose(featurizer.transform(paths[:6]), expected, rtol=0, atol=5e-6)
+
+
+def test_a_cache_folder_that_cannot_be_used_costs_no_features(featurizer, paths, caplog):
+    """A file stands in for a folder without permission, which root would use."""
+    expected = clone(featurizer).set_params(cache_dir=None).transform(paths[:4])
+    featurizer.cache_dir.mkdir()
+    (featurizer.cache_dir / "skclip-cache-v1").write_text("")
+    np.testing.assert_array_equal(featurizer.transform(paths[:4]), expected)
+    assert "cannot be read, so it counts as empty" in caplog.text
+    assert "features cannot be stored in" in caplog.text
 
 
 def test_texts_are_cached_too(featurizer, monkeypatch):

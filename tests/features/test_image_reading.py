@@ -1,6 +1,8 @@
 """Every kind of image becomes what a viewer shows, in RGB; the rest is an error."""
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ from PIL import Image, ImageOps, PngImagePlugin
 
 from skclip.exceptions import ImageError
 from skclip.features.collection import check_collection, check_images
-from skclip.features.image_reading import open_image
+from skclip.features.image_reading import open_image, reasons
+from skclip.utils.image_files import image_formats
 
 
 @pytest.fixture
@@ -36,8 +39,9 @@ def saved(image, path, **options):
 
 def test_path_string_pil_and_array_are_the_same_image(picture, tmp_path):
     path = saved(Image.fromarray(picture), tmp_path / "a.png")
-    for item in (path, str(path), np.str_(path), Image.open(path), picture, picture[..., ::1]):
-        np.testing.assert_array_equal(rgb(item), picture)
+    with Image.open(path) as opened:
+        for item in (path, str(path), np.str_(path), opened, picture, picture[..., ::1]):
+            np.testing.assert_array_equal(rgb(item), picture)
 
 
 def test_a_path_may_start_at_the_home_folder(picture, tmp_path, monkeypatch):
@@ -59,9 +63,9 @@ def test_an_item_is_not_changed(picture, tmp_path):
     image = Image.fromarray(np.dstack([picture, picture[..., :1]]))
     rgb(image)
     assert image.mode == "RGBA"
-    lazy = Image.open(saved(Image.fromarray(picture), tmp_path / "a.png"))
-    rgb(lazy)
-    np.testing.assert_array_equal(np.asarray(lazy), picture)
+    with Image.open(saved(Image.fromarray(picture), tmp_path / "a.png")) as lazy:
+        rgb(lazy)
+        np.testing.assert_array_equal(np.asarray(lazy), picture)
 
 
 # Transparency: over white, as a viewer shows it; dropping alpha shows what was hidden
@@ -168,11 +172,12 @@ def test_exif_rotation_is_applied(picture, tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = saved(image, tmp_path / "a.png", exif=exif)
-    expected = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+    with Image.open(path) as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened))
+        np.testing.assert_array_equal(rgb(opened), expected)
     assert (expected.shape == picture.shape) == (orientation < 5)
     assert np.array_equal(expected, picture) == (orientation == 1)
     np.testing.assert_array_equal(rgb(path), expected)
-    np.testing.assert_array_equal(rgb(Image.open(path)), expected)
 
 
 def test_a_broken_exif_block_does_not_lose_the_image(picture, tmp_path):
@@ -406,3 +411,259 @@ def test_missing_items_pass_when_they_may(missing, picture):
 def test_items_of_a_wrong_type_never_pass(picture):
     with pytest.raises(ImageError, match=r"got item 1 \(int\), 1 of 2."):
         check_images([picture, 3], allow_missing=True)
+
+
+# Files as others write them: what a viewer shows
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_of(row, depth, colours, transparent):
+    """A PNG of one row of bytes, with one transparent value."""
+    width = 8 * len(row) // (depth * (3 if colours == 2 else 1))
+    header = struct.pack(">IIBBBBB", width, 1, depth, colours, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"tRNS", struct.pack(f">{len(transparent)}H", *transparent))]
+    parts += [(b"IDAT", zlib.compress(b"\x00" + row)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (png_of(struct.pack(">3H", 0, 25700, 65535), 16, 0, [25700]), [0, 255, 255]),
+        (png_of(struct.pack(">3H", 100, 25700, 65535), 16, 0, [100]), [255, 100, 255]),
+        (png_of(bytes([0, 100, 200]), 8, 0, [100]), [0, 255, 200]),
+        (png_of(bytes([0x05]), 4, 0, [5]), [0, 255]),
+        (png_of(bytes([0b00_01_10_11]), 2, 0, [1]), [0, 255, 170, 255]),
+        (png_of(bytes([0b0101_0000]), 1, 0, [0]), [255] * 8),
+        (png_of(struct.pack(">6H", *[2570] * 3, *[25700] * 3), 16, 2, [2570] * 3), [255, 100]),
+        (png_of(bytes([10, 10, 10, 100, 100, 100]), 8, 2, [10] * 3), [255, 100]),
+    ],
+    ids=["16 bits", "16 bits, dark", "8 bits", "4 bits", "2 bits", "1 bit", "RGB 16", "RGB 8"],
+)
+def test_one_transparent_value_of_a_png_at_every_depth(content, expected, tmp_path):
+    """Pillow scales pixels to 8 bits and leaves the transparent value as it was."""
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    assert rgb(path)[0, :, 1].tolist() == expected
+    with Image.open(path) as opened:
+        assert rgb(opened)[0, :, 1].tolist() == expected
+
+
+def tiff_of(values, bits, photometric, extra=()):
+    """A little-endian TIFF of one row of grey, with other entries (tag, type, count, value)."""
+    data = np.asarray(values, f"<u{bits // 8}").tobytes() if bits % 8 == 0 else values
+    width = 8 * len(data) // bits
+    entries = [(256, 4, 1, width), (257, 4, 1, 1), (258, 3, 1, bits), (259, 3, 1, 1)]
+    entries += [(262, 3, 1, photometric), (273, 4, 1, 8), (277, 3, 1, 1), (279, 4, 1, len(data))]
+    entries = sorted([*entries, *extra])
+    directory = struct.pack("<H", len(entries))
+    directory += b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    return b"II*\x00" + struct.pack("<I", 8 + len(data)) + data + directory
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (tiff_of([0, 25700, 65535], 16, 0), [255, 155, 0]),
+        (tiff_of([0, 25700, 65535], 16, 1), [0, 100, 255]),
+        (tiff_of([0, 100, 255], 8, 0), [255, 155, 0]),
+        (tiff_of(bytes([0x00, 0x0F, 0xFF]), 12, 1), [0, 255]),
+    ],
+    ids=["16 bits, zero is white", "16 bits", "8 bits, zero is white", "12 bits"],
+)
+def test_grey_tiff_files(content, expected, tmp_path):
+    path = tmp_path / "a.tif"
+    path.write_bytes(content)
+    assert rgb(path)[0, :, 0].tolist() == expected
+
+
+def test_a_dark_pgm_of_16_bits(tmp_path):
+    """Its header says how many bits it has."""
+    path = tmp_path / "a.pgm"
+    path.write_bytes(b"P5 2 1 65535\n" + struct.pack(">2H", 0, 128))
+    assert rgb(path)[0, :, 0].tolist() == [0, 0]
+
+
+def test_cmyk_as_adobe_writes_it_is_inverted(tmp_path):
+    """Pillow writes an Adobe marker; without it the values mean the same to Pillow and browsers."""
+    image = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
+    path = saved(image, tmp_path / "a.jpg", quality=100)
+    assert b"Adobe" in path.read_bytes()
+    assert np.abs(rgb(path).astype(int) - [0, 255, 255]).max() <= 5
+
+
+MALFORMED = {  # tag, type, count, value or place
+    "a text outside the block, before": (0x010E, 2, 5000, 90_000),
+    "a text outside the block, behind": (0x0131, 2, 5000, 90_000),
+    "a number that is a text": (0x011A, 2, 4, 0x41414100),
+    "a text that is a number": (0x013B, 3, 1, 7),
+    "an unknown type": (0x0132, 99, 1, 7),
+}
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*(Tag data|orrupt EXIF|Truncated File):UserWarning"
+)  # Pillow's
+@pytest.mark.parametrize("order", ["<", ">"], ids=["II", "MM"])
+@pytest.mark.parametrize("malformed", list(MALFORMED))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_an_orientation_counts_whatever_other_tags_are(picture, tmp_path, suffix, malformed, order):
+    """Pillow reads past some of these, and cannot write others back."""
+    entries = [(0x0112, 3, 1, 6 if order == "<" else 6 << 16)]
+    entries = sorted([*entries, MALFORMED[malformed]])
+    block = {"<": b"II*\x00", ">": b"MM\x00*"}[order] + struct.pack(f"{order}IH", 8, 2)
+    block += b"".join(struct.pack(f"{order}HHII", *entry) for entry in entries) + bytes(4)
+    options = {"lossless": True} if suffix == "webp" else {}
+    options |= {"exif": b"Exif\x00\x00" + block}
+    path = saved(Image.fromarray(picture), tmp_path / f"a.{suffix}", **options)
+    assert open_image(path).size == picture.shape[:2]
+    if suffix != "jpg":  # which is lossy
+        np.testing.assert_array_equal(rgb(path), np.rot90(picture, -1))
+
+
+def test_the_orientation_of_a_tiff_file(tmp_path):
+    """Turned once, beside a tag of an unknown type, and from an opened file as well."""
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff_of([0, 100, 255], 8, 1, [(274, 3, 1, 6), (270, 77, 5000, 90_000)]))
+    assert rgb(path)[:, 0, 0].tolist() == [0, 100, 255]
+    with Image.open(io.BytesIO(path.read_bytes())) as opened:
+        opened.load()
+        assert rgb(opened)[:, 0, 0].tolist() == [0, 100, 255]
+
+
+def test_an_orientation_in_xmp(picture, tmp_path):
+    packet = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description tiff:Orientation="3"/>'
+        "</rdf:RDF></x:xmpmeta>"
+    )
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", packet)
+    path = saved(Image.fromarray(picture), tmp_path / "a.png", pnginfo=info)
+    np.testing.assert_array_equal(rgb(path), picture[::-1, ::-1])
+
+
+# What is not opened at all
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+DOCUMENTS = {
+    "eps": POSTSCRIPT,
+    "pdf": b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\n",
+    "wmf": b"\xd7\xcd\xc6\x9a\x00\x00" + struct.pack("<4hH", 0, 0, 9, 9, 96) + bytes(60),
+    "fits": b"SIMPLE  =                    T".ljust(80) + b"END".ljust(2800),
+    "xpm": b'/* XPM */\nstatic char *a[] = {\n"1 1 1 1",\n"a c #ff0000",\n"a"};\n',
+}
+
+
+@pytest.mark.parametrize("kind", list(DOCUMENTS))
+def test_documents_with_an_image_s_name_are_not_opened(kind, tmp_path, monkeypatch):
+    """PostScript is a program, which Pillow would give to Ghostscript."""
+
+    def started(*args, **kwargs):
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr("subprocess.Popen", started)
+    path = tmp_path / "photograph.jpg"
+    path.write_bytes(DOCUMENTS[kind])
+    with pytest.raises(ImageError, match="cannot identify image file"):
+        open_image(path)
+
+
+def test_a_lazily_opened_document_is_not_decoded(tmp_path):
+    path = tmp_path / "a.eps"
+    path.write_bytes(POSTSCRIPT)
+    with Image.open(path) as image, pytest.raises(ImageError, match="EPS files are not read"):
+        open_image(image)
+
+
+def test_formats_that_need_more_name_it(tmp_path, monkeypatch):
+    formats = tuple(set(image_formats()) - {"HEIF", "AVIF"})
+    monkeypatch.setattr("skclip.features.image_reading.image_formats", lambda: formats)
+    for brand, remedy in (
+        (b"heic", r"to read HEIF files, the package pillow-heif \(pip install 'skclip\[heif\]'\)"),
+        (b"avif", "to read AVIF files, Pillow 11.3 or newer must be installed"),
+        (b"isom", "cannot identify image file"),
+    ):
+        path = tmp_path / f"{brand}.heic"
+        path.write_bytes(b"\x00\x00\x00\x18ftyp" + brand + bytes(100))
+        with pytest.raises(ImageError, match=remedy):
+            open_image(path)
+
+
+def test_heif_files_are_read(picture, tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra heif")
+    path = tmp_path / "a.heic"
+    large = np.kron(picture, np.ones((16, 16, 1), np.uint8))
+    pillow_heif.from_pillow(Image.fromarray(large)).save(path, quality=-1, chroma=444)
+    assert np.abs(rgb(path).astype(int) - large).mean() < 3
+
+
+# Images that the user has opened
+
+
+def test_a_list_of_opened_images_stays_undecoded(picture, tmp_path):
+    """Decoded images would stay in the caller's list: 23 MB for each photograph."""
+    options = {"png": {}, "jpg": {}, "tif": {}, "gif": {}, "webp": {"lossless": True}}
+    for suffix, given in options.items():
+        path = saved(Image.fromarray(picture), tmp_path / f"a.{suffix}", **given)
+        with Image.open(path) as opened:
+            np.testing.assert_array_equal(rgb(opened), rgb(path))
+            assert opened.fp is not None, "it was decoded in place"
+            assert np.asarray(opened).shape[:2] == (4, 6)  # and can be, still
+
+
+def test_another_frame_of_an_opened_file_is_that_frame(tmp_path):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    path = saved(frames[0], tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    with Image.open(path) as opened:
+        opened.seek(1)
+        assert rgb(opened)[0, 0].tolist() == [0, 0, 255]
+
+
+def test_an_opened_image_that_was_changed_is_as_it_was_changed(picture, tmp_path):
+    """Its file is not what the user means any more."""
+    path = saved(Image.fromarray(picture), tmp_path / "a.png")
+    with Image.open(path) as opened:
+        opened.putpixel((0, 0), (1, 2, 3))
+        assert rgb(opened)[0, 0].tolist() == [1, 2, 3]
+    large = saved(Image.fromarray(np.tile(picture, (40, 40, 1))), tmp_path / "a.jpg")
+    with Image.open(large) as opened:
+        opened.draft("RGB", (60, 40))
+        assert open_image(opened).size == (60, 40)
+
+
+def test_a_closed_image_says_so(picture, tmp_path):
+    path = saved(Image.fromarray(picture), tmp_path / "a.png")
+    with Image.open(path) as closed:
+        pass
+    with pytest.raises(ImageError, match="the PIL image is closed; pass its path"):
+        open_image(closed)
+
+
+def test_a_reason_without_words_has_the_name_of_the_error():
+    with pytest.raises(ImageError, match=r"^MemoryError$"), reasons():
+        raise MemoryError
+
+
+# Size
+
+
+@pytest.mark.parametrize("size", [2**25, 2**29, 2**31])
+def test_a_large_file_that_is_no_image_is_not_read(size, tmp_path, monkeypatch):
+    """A sparse file costs no disk, but reading it would cost memory."""
+    path = tmp_path / "a.png"
+    with path.open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        file.truncate(size)
+    monkeypatch.setattr("skclip.features.image_reading.hashlib", None)  # what is read is hashed
+    with pytest.raises(ImageError, match=r"cannot identify image file|the file has 2147483648 byt"):
+        open_image(path)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero on this system")
+def test_an_endless_file_is_not_read():
+    with pytest.raises(ImageError, match="it is not a regular file"):
+        open_image("/dev/zero")

@@ -69,6 +69,21 @@ def test_a_changed_byte_is_noticed(tmp_path, rows, keys):
             open_shard(path).verify()
 
 
+def test_what_is_behind_the_rows_is_checked_when_it_is_read(tmp_path, rows, keys):
+    """The record and the keys say what the rows are; nobody asks for the rows before."""
+    path = tmp_path / "a.npy"
+    write_shard(path, rows, {"some": "thing"}, keys)
+    content = path.read_bytes()
+    for position in [*range(128), *range(128 + rows.nbytes, len(content))]:
+        changed = bytearray(content)
+        changed[position] ^= 1
+        if len(content) - 12 <= position < len(content) - 8:
+            continue  # the checksum of everything, which is looked at when the rows are
+        path.write_bytes(changed)
+        with pytest.raises(ShardError, match="is not a complete shard"):
+            open_shard(path)
+
+
 def test_an_ordinary_array_is_no_shard(tmp_path, rows):
     np.save(tmp_path / "a.npy", rows)
     with pytest.raises(ShardError, match="its footer is missing"):

@@ -5,11 +5,12 @@ import logging
 import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from skclip.store import Cache, Table, cache_info, clear_cache
+from skclip.store import Cache, Table, cache_info, clear_cache, write_shard
 from skclip.store.cache import parse_size
 from skclip.store.index import KeyIndex
 
@@ -20,7 +21,7 @@ def keys_of(*names):
 
 
 def rows_of(*names):
-    return np.array([[name, -name] for name in names], np.float32)
+    return np.array([[name, -name] for name in names], np.float32).reshape(-1, 2)
 
 
 def put(table, *names):
@@ -108,6 +109,17 @@ def test_a_damaged_shard_is_removed_and_its_rows_are_unknown(table, caplog):
     assert not known.any()
     assert "its checksum is wrong; it is removed and its rows are computed again" in caplog.text
     assert not path.exists()
+
+
+def test_damage_is_noticed_also_where_the_shard_was_sound_before(table):
+    """In the same process, which has looked at its checksum once."""
+    put(table, 1, 2)
+    assert_holds(table, 1, 2)
+    (path,) = table.folder.iterdir()
+    content = bytearray(path.read_bytes())
+    content[130] ^= 255
+    path.write_bytes(content)
+    assert not table.get(keys_of(1, 2))[0].any()
 
 
 def test_a_truncated_shard_is_removed(table, caplog):
@@ -227,3 +239,105 @@ def test_sizes_are_numbers_or_text(text, size):
 def test_other_sizes_are_refused(size):
     with pytest.raises(ValueError, match="A size must be a number of bytes or text such as"):
         parse_size(size)
+
+
+# Other processes, and files of others
+
+
+def test_a_foreign_array_in_the_folder_of_a_table_is_left_alone(tmp_path):
+    """Neither taken for rows, nor counted, nor removed: by reading, evicting or clearing."""
+    cache = Cache(tmp_path, limit=0)
+    table = cache.table({"kind": "image"}, 2, np.float32)
+    table.folder.mkdir(parents=True)
+    mine = table.folder / "my-rows.npy"
+    np.save(mine, np.ones((5, 2), np.float32))
+    content = mine.read_bytes()
+    cache.put(table, keys_of(1), rows_of(1))
+    table.refresh()
+    assert len(table) == 0
+    assert cache_info(tmp_path).n_bytes == 0
+    clear_cache(tmp_path)
+    assert mine.read_bytes() == content
+
+
+@pytest.mark.parametrize("call", [cache_info, clear_cache], ids=lambda call: call.__name__)
+def test_files_that_vanish_while_they_are_counted(call, tmp_path, monkeypatch):
+    """Another process clears the same cache between the listing and the look."""
+    cache = Cache(tmp_path)
+    for kind in ("image", "text"):
+        cache.put(cache.table({"kind": kind}, 2, np.float32), keys_of(1), rows_of(1))
+    original = Path.stat
+
+    def vanish(path, **options):
+        if path.suffix in (".npy", ".json"):
+            path.unlink(missing_ok=True)
+        return original(path, **options)
+
+    monkeypatch.setattr(Path, "stat", vanish)
+    call(tmp_path)
+    monkeypatch.undo()
+    assert cache_info(tmp_path).n_bytes == 0
+
+
+def test_a_folder_that_is_cleared_while_it_is_written_to_gets_the_rows(tmp_path, monkeypatch):
+    cache = Cache(tmp_path)
+    table = cache.table({"kind": "image"}, 2, np.float32)
+    original, clears = write_shard, iter([True, True])
+
+    def write(path, *args):
+        if next(clears, False):
+            clear_cache(tmp_path)
+        original(path, *args)
+
+    monkeypatch.setattr("skclip.store.table.write_shard", write)
+    cache.put(table, keys_of(1), rows_of(1))
+    table.refresh()
+    assert_holds(table, 1)
+
+
+def test_a_file_that_another_process_is_writing_survives_clearing(tmp_path):
+    cache = Cache(tmp_path)
+    table = cache.table({"kind": "image"}, 2, np.float32)
+    cache.put(table, keys_of(1), rows_of(1))
+    (table.folder / "writing.tmp").write_bytes(b"half")
+    clear_cache(tmp_path)
+    assert [path.name for path in table.folder.iterdir()] == ["writing.tmp"]
+
+
+def test_a_folder_that_cannot_be_read_is_an_empty_one(tmp_path, caplog):
+    """A file stands in for a folder without permission, which root would read."""
+    cache = Cache(tmp_path)
+    table = cache.table({"kind": "image"}, 2, np.float32)
+    table.folder.parent.mkdir()
+    table.folder.write_text("")
+    for _ in range(3):
+        table.refresh()
+        assert not table.get(keys_of(1))[0].any()
+    assert caplog.text.count("cannot be read, so it counts as empty") == 1
+    with pytest.raises(OSError, match="exists|Not a directory"):
+        cache.put(table, keys_of(1), rows_of(1))
+
+
+def test_a_shard_that_cannot_be_read_is_not_removed(table, monkeypatch):
+    """No permission, or a disk that is away for a moment, is no damage."""
+    put(table, 1)
+    (path,) = table.folder.iterdir()
+
+    def refuse(self, *args, **kwargs):
+        raise PermissionError("Permission denied")
+
+    again = Table(table.folder, 2, np.float32)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", refuse)
+        again.refresh()
+        assert not table.get(keys_of(1))[0].any()
+    assert path.exists()
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "nonsense", "\xff"])
+def test_a_damaged_description_costs_the_names_only(text, tmp_path):
+    cache = Cache(tmp_path)
+    table = cache.table({"kind": "image"}, 2, np.float32)
+    cache.put(table, keys_of(1), rows_of(1))
+    (table.folder / "space.json").write_text(text)
+    assert [(s.kind, s.n_rows) for s in cache_info(tmp_path).spaces] == [("unknown", 1)]

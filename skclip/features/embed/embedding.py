@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,22 @@ import torch
 
 from skclip.backbones import BackboneConfig
 from skclip.features.collection import check_collection
-from skclip.features.embed.job import Job, Settings, absolute, digest_of_paths, embed_shard
+from skclip.features.embed.job import (
+    Job,
+    Settings,
+    absolute,
+    digest_of_paths,
+    embed_shard,
+    sound,
+)
 from skclip.features.embed.merge import (
     failures_of,
     merge_shards,
-    read_failures,
     remove_shards,
-    write_failures,
+    write_companions,
 )
 from skclip.features.image_reading import MAX_PIXELS
+from skclip.utils.locks import locked
 
 __all__ = ["EmbedReport", "FailedFile", "embed_files"]
 
@@ -62,7 +69,7 @@ class EmbedReport:
     n_resumed : int
         Shards of this call's share that an earlier call had finished.
     complete : bool
-        Whether every shard of the job is finished, also those of other ranks.
+        Whether every shard of the job is finished and sound, also those of other ranks.
     failures : tuple of FailedFile
         Every unreadable file of the finished shards, by position.
     seconds : float
@@ -169,7 +176,8 @@ def embed_files(
     ImageError
         If `on_error` is "raise" and a file cannot be read.
     EmbedError
-        If `out` holds another job, or embeddings while `resume` is False.
+        If `out` holds another job, or embeddings while `resume` is False; or if what lies there is
+        damaged and cannot be made anew.
     BackboneError
         If the model cannot be loaded as named.
 
@@ -183,8 +191,11 @@ def embed_files(
     ``positions.npy`` has the position in `paths` of each. Without `merge` the shards are
     ``shards/00000000.npy`` and so on, in the same format.
 
-    Paths are compared on resuming, the content of files is not: a file that changes after its
-    shard was finished keeps its row. Memory is one shard and two batches per job.
+    Paths are compared on resuming, relative ones by what they mean in the current folder; the
+    content of files is not: a file that changes after its shard was finished keeps its row.
+    Finished shards and ``features.npy`` are compared with their checksums before they are believed,
+    which reads them once per call. Equal calls on one `out` take turns, by a lock that ends with
+    its process. Memory is one shard and two batches per job.
 
     Examples
     --------
@@ -211,17 +222,6 @@ def embed_files(
         normalize=bool(normalize),
         dtype=dtype,
     )
-    job.claim(resume=resume)
-    share = range(rank, job.n_shards, world_size)
-    output = job.merged(on_error)
-    if output is not None:
-        remove_shards(job)
-        failures = read_failures(job)
-        return _report(job, paths, failures, output.shape[0], 0, len(share), started)
-
-    shards = job.finished(on_error)
-    todo = [number for number in share if number not in shards]
-    n_resumed = len(share) - len(todo)
     n_shared = max(1, joblib.cpu_count() // joblib.effective_n_jobs(n_jobs))
     settings = Settings(
         config=BackboneConfig(
@@ -231,20 +231,38 @@ def embed_files(
         n_threads=n_threads or n_shared,
         max_pixels=max_pixels,
         on_error=on_error,
-        weights=next((shard.record["weights"] for shard in shards.values()), None),
     )
-    n_encoded = _work(job, settings, todo, paths, n_jobs, verbose)
-
-    shards = job.finished(on_error)
-    complete = len(shards) == job.n_shards
-    failures = failures_of(job, shards)
-    if complete:
-        write_failures(job, failures, paths)
-    if complete and merge and world_size == 1:
-        merge_shards(job, shards, on_error)
-        remove_shards(job)
+    share = range(rank, job.n_shards, world_size)
+    job.out.mkdir(parents=True, exist_ok=True)
+    # Equal calls take turns; calls of other ranks work at the same time, but for the moments in
+    # which the folder is looked at and the shards are merged.
+    own = job.lock_file(f"-{rank}-of-{world_size}")
+    with locked(own, f"another call works on this share of {job.out}; waiting until it ends"):
+        with locked(job.lock_file()):
+            job.claim(resume=resume)
+            output = job.merged(on_error)
+            if output is not None:
+                failures = failures_of({0: output})
+                write_companions(job, failures, paths, on_error)
+                remove_shards(job, own)
+                return _report(job, paths, failures, output.shape[0], 0, len(share), started)
+            there = job.finished(on_error)
+            done = sound({number: there[number] for number in share if number in there})
+        weights = next((shard.record["weights"] for shard in there.values()), None)
+        todo = [number for number in share if number not in done]
+        n_encoded = _work(job, replace(settings, weights=weights), todo, paths, n_jobs, verbose)
+        with locked(job.lock_file()):
+            shards = job.finished(on_error)
+            others = {number: shards[number] for number in shards.keys() - set(share)}
+            complete = len(shards) == job.n_shards and len(sound(others)) == len(others)
+            failures = failures_of(shards)
+            if complete:
+                write_companions(job, failures, paths, on_error)
+            if complete and merge and world_size == 1:
+                merge_shards(job, shards, on_error)
+                remove_shards(job, own)
     n_rows = sum(shard.shape[0] for shard in shards.values()) if complete else None
-    return _report(job, paths, failures, n_rows, n_encoded, n_resumed, started)
+    return _report(job, paths, failures, n_rows, n_encoded, len(done), started)
 
 
 def _work(

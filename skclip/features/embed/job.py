@@ -2,19 +2,23 @@
 
 Folder::
 
-    manifest.json        what the job is: written first, never changed
+    manifest.json        what the job is: written first, not changed once there are rows
     shards/00000000.npy  rows of files 0 to shard_size - 1, with what could not be read
     ...
     features.npy         all rows, when all shards are finished; then the shards are removed
     positions.npy        on_error="skip" only: the position in `paths` of every row
     failures.jsonl       the files that could not be read, one JSON object per line
+    .lock...             held by who works here; see :mod:`skclip.utils.locks`
+
+Rows and what is said about them have checksums, which are looked at before they are believed.
+positions.npy and failures.jsonl repeat what lies in the others, and are made anew if they differ.
 """
 
 import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +32,9 @@ from skclip.features.image_encoding import encode_images, scale_to_unit_norm
 from skclip.store import Shard, ShardError, open_shard, write_shard
 from skclip.utils.files import replace_file
 
-__all__ = ["Job", "Settings", "absolute", "digest_of_paths", "embed_shard"]
+__all__ = ["Job", "Settings", "absolute", "digest_of_paths", "embed_shard", "sound"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Job:
     out : Path
     n_files, shard_size : int
     paths : str
-        Digest of all paths in order.
+        Digest of all absolute paths in order.
     model, pretrained, precision : str
     normalize : bool
     dtype : str
@@ -95,7 +99,7 @@ class Job:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The manifest: everything but the folder, which may be moved."""
+        """The manifest: everything but the output folder, which may be moved."""
         return {"format": _FORMAT} | {k: v for k, v in asdict(self).items() if k != "out"}
 
     @property
@@ -111,68 +115,103 @@ class Job:
         start = number * self.shard_size
         return range(start, min(start + self.shard_size, self.n_files))
 
+    def lock_file(self, name: str = "") -> Path:
+        return self.out / f".lock{name}"
+
     def claim(self, *, resume: bool) -> None:
         """Make the folder this job's, or refuse.
+
+        A manifest without rows is that of a start that failed, and is replaced.
 
         Raises
         ------
         EmbedError
-            If it holds another job, or any while `resume` is False.
+            If it holds rows of another job, or any while `resume` is False; or a foreign file.
         """
-        manifest = self.out / "manifest.json"
-        if not manifest.exists():
-            if self.features_file.exists():
-                raise EmbedError(
-                    f"out must be a new folder or one that embed_files has made; {str(self.out)!r} "
-                    "holds another features.npy. Pass another folder."
-                )
-            self.shards.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(self.identity, indent=1).encode()
-            replace_file(manifest, lambda file: file.write(text))
-            return
-        if not resume:
+        found = self._manifest()
+        used = self.features_file.exists() or any(self.shards.glob("*.npy"))
+        if used and found is None:
+            raise EmbedError(
+                f"out must be a new folder or one that embed_files has made; {str(self.out)!r} "
+                "holds another features.npy or other shards. Pass another folder."
+            )
+        if used and not resume:
             raise EmbedError(
                 f"out must hold no embeddings when resume is False; {str(self.out)!r} does. Pass "
                 "another folder, or remove it."
             )
-        try:
-            found = json.loads(manifest.read_text(encoding="utf-8"))
-        except ValueError as exc:
-            raise EmbedError(
-                f"{manifest} must be JSON; it is not: {exc}. Remove {self.out}."
-            ) from exc
+        if used and found is not None and found != self.identity:
+            raise self._other_job(found)
+        self.shards.mkdir(parents=True, exist_ok=True)
         if found != self.identity:
-            names = [k for k in self.identity if found.get(k) != self.identity[k]]
-            listed = ", ".join(f"{k}={found.get(k)!r}, not {self.identity[k]!r}" for k in names)
+            text = json.dumps(self.identity, indent=1).encode()
+            replace_file(self.out / "manifest.json", lambda file: file.write(text))
+
+    def check_claim(self) -> None:
+        """Refuse if another job has taken the folder meanwhile."""
+        found = self._manifest()
+        if found != self.identity:
+            raise self._other_job(found or {})
+
+    def _manifest(self) -> dict[str, Any] | None:
+        path = self.out / "manifest.json"
+        try:
+            found = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (ValueError, RecursionError) as exc:
+            found, reason = None, f": {exc}"
+        else:
+            reason = ""
+        if not isinstance(found, dict) or found.keys() != self.identity.keys():
             raise EmbedError(
-                f"out must be a new folder or hold the same job; that in {str(self.out)!r} has "
-                f"{listed}. Pass another folder, or the arguments of that job."
+                f"{path} must be what embed_files wrote; it is not{reason}. Remove {self.out}, or "
+                "pass another folder."
             )
-        self.shards.mkdir(exist_ok=True)
+        return found
+
+    def _other_job(self, found: dict[str, Any]) -> EmbedError:
+        names = [k for k in self.identity if found.get(k) != self.identity[k]]
+        differences = [
+            "other paths, or another order of them"
+            if name == "paths"
+            else f"{name}={found.get(name)!r}, not {self.identity[name]!r}"
+            for name in names
+        ]
+        return EmbedError(
+            f"out must be a new folder or hold the same job; that in {str(self.out)!r} has "
+            f"{', '.join(differences)}. Pass another folder, or the arguments of that job."
+        )
 
     def finished(self, on_error: str) -> dict[int, Shard]:
-        """The shards that are whole, of this job, and treat failures as `on_error` asks."""
+        """The shards that are there, of this job, and treat failures as `on_error` asks."""
         found = {}
         for number in range(self.n_shards):
             with contextlib.suppress(FileNotFoundError, ShardError):
-                found[number] = open_shard(self.shard_file(number))
-        return {number: shard for number, shard in found.items() if self.accepts(shard, on_error)}
+                shard = open_shard(self.shard_file(number))
+                if self.accepts(shard, on_error) and shard.record["number"] == number:
+                    found[number] = shard
+        return found
 
     def accepts(self, shard: Shard, on_error: str) -> bool:
         record = shard.record
-        same = not record["n_failures"] or record["on_error"] == on_error
-        return record["job"] == self.name and same
+        if record.get("job") != self.name:
+            return False
+        return not record["failures"] or record["on_error"] == on_error
 
     def merged(self, on_error: str) -> Shard | None:
-        """The output if it is complete.
+        """The output if it is complete; all of it is compared with its checksum.
 
         Raises
         ------
         EmbedError
-            If it was made with another `on_error`, and that matters.
+            If it is damaged or foreign, or was made with another `on_error` and that matters.
         """
         try:
             shard = open_shard(self.features_file)
+            shard.verify()
+            if shard.record.get("job") != self.name:
+                raise ShardError("it holds another job")
         except FileNotFoundError:
             return None
         except ShardError as exc:
@@ -183,10 +222,20 @@ class Job:
         if not self.accepts(shard, on_error):
             raise EmbedError(
                 f"{self.features_file} must have been made with on_error={on_error!r}; it was made "
-                f"with {shard.record['on_error']!r} and {shard.record['n_failures']} files could "
-                "not be read. Pass that value or another folder."
+                f"with {shard.record['on_error']!r} and {len(shard.record['failures'])} files "
+                "could not be read. Pass that value or another folder."
             )
         return shard
+
+
+def sound(shards: Mapping[int, Shard]) -> dict[int, Shard]:
+    """Those of the shards of which every byte is as it was written."""
+    found = {}
+    for number, shard in shards.items():
+        with contextlib.suppress(FileNotFoundError, ShardError):
+            shard.verify()
+            found[number] = shard
+    return found
 
 
 def embed_shard(job: Job, settings: Settings, number: int, paths: Sequence[str]) -> tuple[int, int]:
@@ -197,7 +246,8 @@ def embed_shard(job: Job, settings: Settings, number: int, paths: Sequence[str])
     ImageError
         If a file cannot be read and ``settings.on_error`` is "raise".
     EmbedError
-        If the model is not the one that the other shards were made with.
+        If the model is not the one that the other shards were made with, or another job has taken
+        the folder.
     """
     backbone = get_backbone(settings.config)
     weights = identity_of(backbone)
@@ -220,13 +270,15 @@ def embed_shard(job: Job, settings: Settings, number: int, paths: Sequence[str])
     rows = scale_to_unit_norm(encoding.features) if job.normalize else encoding.features
     if settings.on_error == "skip":
         rows = np.delete(rows, list(encoding.failures), axis=0)
+    start = job.span(number).start
     record = {
         "job": job.name,
+        "number": number,
         "weights": weights,
         "on_error": settings.on_error,
-        "n_failures": len(encoding.failures),
-        "failures": [[i, str(error)] for i, error in sorted(encoding.failures.items())],
+        "failures": [[start + i, str(error)] for i, error in sorted(encoding.failures.items())],
     }
+    job.check_claim()
     write_shard(job.shard_file(number), rows.astype(job.dtype, copy=False), record)
     return number, encoding.n_encoded
 
@@ -238,7 +290,7 @@ def identity_of(backbone: Backbone) -> str:
 
 
 def digest_of_paths(paths: Sequence[Any]) -> str:
-    """One digest of all paths in order.
+    """One digest of all paths in order; relative ones mean others in another folder.
 
     Raises
     ------
@@ -252,7 +304,7 @@ def digest_of_paths(paths: Sequence[Any]) -> str:
                 f"Every item of paths must be a path (str or Path); item {i} is "
                 f"{describe(paths[i])}. CLIPFeaturizer.transform takes other images."
             )
-        name = os.fsencode(paths[i])
+        name = os.fsencode(absolute(paths[i]))
         digest.update(len(name).to_bytes(8, "little") + name)
     return digest.hexdigest()
 

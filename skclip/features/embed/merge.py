@@ -1,9 +1,12 @@
 """From finished shards to one array, and what could not be read on the way."""
 
+import contextlib
+import io
 import json
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,42 +14,40 @@ from skclip.exceptions import EmbedError
 from skclip.features.embed.job import Job
 from skclip.store import Shard, ShardError, write_parts
 from skclip.utils.files import TEMPORARY, replace_file
+from skclip.utils.locks import is_locked
 
-__all__ = ["failures_of", "merge_shards", "read_failures", "remove_shards", "write_failures"]
+__all__ = ["failures_of", "merge_shards", "remove_shards", "write_companions"]
 
 Failure = tuple[int, str]
 
 
-def failures_of(job: Job, shards: dict[int, Shard]) -> list[Failure]:
+def failures_of(shards: Mapping[int, Shard]) -> list[Failure]:
     """Position and reason of every file that could not be read, in order."""
     return [
-        (job.span(number).start + i, reason)
-        for number, shard in sorted(shards.items())
-        for i, reason in shard.record["failures"]
+        (position, reason)
+        for _, shard in sorted(shards.items())
+        for position, reason in shard.record["failures"]
     ]
 
 
-def write_failures(job: Job, failures: Sequence[Failure], paths: Sequence[Any]) -> None:
-    """One JSON object per line; names that are not text are escaped."""
-
-    def write(file: BinaryIO) -> None:
-        for position, reason in failures:
-            path = os.fspath(paths[position])
-            line = {"position": position, "path": path, "reason": reason}
-            file.write(json.dumps(line).encode() + b"\n")
-
-    replace_file(job.out / "failures.jsonl", write)
-
-
-def read_failures(job: Job) -> list[Failure]:
-    """What :func:`write_failures` wrote."""
-    with (job.out / "failures.jsonl").open("rb") as file:
-        lines = [json.loads(line) for line in file]
-    return [(line["position"], line["reason"]) for line in lines]
+def write_companions(
+    job: Job, failures: Sequence[Failure], paths: Sequence[Any], on_error: str
+) -> None:
+    """failures.jsonl, with names that are not text escaped, and positions.npy of skipped rows."""
+    lines = (
+        {"position": position, "path": os.fspath(paths[position]), "reason": reason}
+        for position, reason in failures
+    )
+    _write(job.out / "failures.jsonl", b"".join(json.dumps(x).encode() + b"\n" for x in lines))
+    if on_error == "skip":
+        kept = np.delete(np.arange(job.n_files), [position for position, _ in failures])
+        buffer = io.BytesIO()
+        np.save(buffer, kept)
+        _write(job.out / "positions.npy", buffer.getvalue())
 
 
-def merge_shards(job: Job, shards: dict[int, Shard], on_error: str) -> None:
-    """Write features.npy, and positions.npy if rows were skipped; every checksum is looked at.
+def merge_shards(job: Job, shards: Mapping[int, Shard], on_error: str) -> None:
+    """Write features.npy; every checksum is looked at.
 
     Raises
     ------
@@ -59,33 +60,38 @@ def merge_shards(job: Job, shards: dict[int, Shard], on_error: str) -> None:
             "preprocessing differ between the machines. Start again in another folder."
         )
     ordered = [shards[number] for number in range(job.n_shards)]
-    n_rows = sum(shard.shape[0] for shard in ordered)
-    n_failures = sum(shard.record["n_failures"] for shard in ordered)
-    if on_error == "skip":
-        skipped = [position for position, _ in failures_of(job, shards)]
-        kept = np.delete(np.arange(job.n_files), skipped)
-        replace_file(job.out / "positions.npy", lambda file: np.save(file, kept))
     record = {
         "job": job.name,
         "weights": ordered[0].record["weights"],
         "on_error": on_error,
-        "n_failures": n_failures,
+        "failures": failures_of(shards),
     }
-    shape = (n_rows, *ordered[0].shape[1:])
+    shape = (sum(shard.shape[0] for shard in ordered), *ordered[0].shape[1:])
     write_parts(job.features_file, _sound_rows(ordered), shape, np.dtype(job.dtype), record)
 
 
-def remove_shards(job: Job) -> None:
-    """Remove what features.npy holds now, and what killed processes left."""
+def remove_shards(job: Job, own_lock: Path) -> None:
+    """Remove what features.npy holds now, and what killed processes left if nobody works here."""
     if not job.shards.is_dir():
         return
     for number in range(job.n_shards):
         job.shard_file(number).unlink(missing_ok=True)
+    others = set(job.out.glob(".lock-*")) - {own_lock}
+    if any(is_locked(lock) for lock in others):
+        return
     for folder in (job.shards, job.out):
         for path in folder.glob(f"*{TEMPORARY}"):
             path.unlink(missing_ok=True)
-    if not any(job.shards.iterdir()):
+    with contextlib.suppress(OSError):  # it holds files of others
         job.shards.rmdir()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file unless it is so already."""
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == content:
+            return
+    replace_file(path, lambda file: file.write(content))
 
 
 def _sound_rows(shards: Sequence[Shard]) -> Iterator[np.ndarray]:
