@@ -100,7 +100,6 @@ def time_fits(size, arguments):
         "peak_mib": our_peak,
         "gradient_norm": ours.gradient_norm_,
         "n_iter": ours.n_iter_,
-        "candidates": len(ours.loo_results_["prior_precision"]),
         "prior_precision": float(np.mean(ours.prior_precision_)),
         "temperature": ours.temperature_,
         "test": _quality(ours, data),

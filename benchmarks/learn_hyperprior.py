@@ -21,7 +21,7 @@ coefficients are preferred. Written are
 import argparse
 import math
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,20 +34,15 @@ from tasks import many_tasks
 
 import skclip
 from skclip._core.linear.hyperprior import describe
-from skclip._core.linear.leave_one_out import left_out_logits
+from skclip._core.linear.leave_one_out import left_out_logits, left_out_weight
 from skclip._core.linear.objective import Span, logits, solve_map
 from skclip._core.linear.prior import with_prior
-from skclip._core.linear.selection import left_out_weight
 from skclip._core.linear.temperature_scaling import weighted_log_loss
 from skclip._core.problem import Problem
 from skclip.benchmark.rendering import list_table
 from skclip.utils.files import write_text
 
 TARGET = Path(skclip.__file__).parent / "_core" / "linear" / "learned_hyperprior.py"
-PRECISIONS = np.logspace(0.5, 3.5, 7)
-TEMPERATURES = np.round(np.arange(-1.2, 1.25, 0.1), 1)  # logarithms
-FINE_PRECISIONS = np.linspace(*np.log(PRECISIONS[[0, -1]]), 65)
-FINE_TEMPERATURES = np.linspace(TEMPERATURES[0], TEMPERATURES[-1], 97)
 TAU = 100.0
 
 OF_PRECISION = ("intercept", "log_classes", "log_text_loss")
@@ -58,16 +53,43 @@ OF_TEMPERATURE = (
 FLOOR, GAP_COST, LARGEST_GAP, ORDINARY_WEIGHT = 0.1, 0.01, 10.0, 3.0
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Logarithms of the precisions and temperatures that a task is measured at."""
+
+    log_precisions: np.ndarray
+    log_temperatures: np.ndarray
+
+    @property
+    def fine(self):
+        """What is interpolated."""
+        return (
+            np.linspace(self.log_precisions[0], self.log_precisions[-1], 65),
+            np.linspace(self.log_temperatures[0], self.log_temperatures[-1], 97),
+        )
+
+
+WITH_TEXT = Grid(np.log(10.0) * np.linspace(0.5, 3.5, 7), np.linspace(-1.2, 1.2, 25))
+# Precisions over the number of features.
+WITHOUT_TEXT = Grid(np.log(10.0) * np.linspace(-2, 1, 7), np.linspace(-4.0, 1.0, 51))
+
+
 # -- what every task says -------------------------------------------------------------
 
 
-def measure(task):
+def measure(task, plain):
     """Curves of a task over precisions and temperatures, and what is known of it beforehand."""
     torch.set_num_threads(1)
+    grid = WITHOUT_TEXT if plain else WITH_TEXT
     X, y, X_test, y_test, text = (torch.from_numpy(part) for part in task.draw())
     if X.shape[0] * len(text) > 40_000:
         X, X_test, text = X.float(), X_test.float(), text.float()
     rows = Problem(X=X, y=y, sample_weight=X.new_ones(len(X)), prior_mean=text, logit_scale=TAU)
+    d, unit = X.shape[1], 1.0
+    if plain:
+        tau = 1.0 / float((X - X.mean(dim=0)).square().mean().sqrt())
+        rows = replace(rows, prior_mean=0 * text, logit_scale=tau, has_text=False)
+        unit = d
     problem = with_prior(rows, "auto", adaptive=True, fit_intercept=None)
     span = Span.of(problem)
     shared = left_out_weight(problem, None)
@@ -75,16 +97,16 @@ def measure(task):
     ones = X_test.new_ones(len(X_test))
     curves = {name: [] for name in ("loss", "gap", "left_out", "lone")}
     start = None
-    for precision in PRECISIONS[::-1]:
+    for precision in unit * np.exp(grid.log_precisions[::-1]):
         firmer = replace(
             problem, prior_precision=torch.full_like(problem.prior_precision, float(precision))
         )
         mode = solve_map(firmer, tol=1e-6, max_iter=100, span=span, start=start, relative_tol=0.005)
         start = mode.coordinates
-        scores = logits(X_test, mode.W, mode.b, TAU)
-        left_out = left_out_logits(firmer, span, logits(X, mode.W, mode.b, TAU))
+        scores, fitted = (logits(Z, mode.W, mode.b, rows.logit_scale) for Z in (X_test, X))
+        left_out = left_out_logits(firmer, span, fitted)
         accuracy = float((scores.argmax(1) == y_test).double().mean())
-        scaled = [(scores / math.exp(t), left_out / math.exp(t)) for t in TEMPERATURES]
+        scaled = [(scores / math.exp(t), left_out / math.exp(t)) for t in grid.log_temperatures]
         curves["loss"].append([float(weighted_log_loss(z, y_test, ones)) for z, _ in scaled])
         curves["gap"].append(
             [100 * (float(torch.softmax(z, 1).amax(1).mean()) - accuracy) for z, _ in scaled]
@@ -93,20 +115,22 @@ def measure(task):
         curves["lone"].append([float(weighted_log_loss(z, y, lone)) for _, z in scaled])
     curves = {name: np.array(values)[::-1] for name, values in curves.items()}
     curves["loss"] = np.log(curves["loss"] / len(y_test) + FLOOR)
-    return describe(problem, task.n_views), {
-        name: _refined(values).astype(np.float32) for name, values in curves.items()
+    if not plain:
+        known = describe(problem, task.n_views)
+    else:
+        known = {"intercept": 1.0, "sharpening": d / (d + len(X) / len(text))}
+    refined = {
+        name: RectBivariateSpline(grid.log_precisions, grid.log_temperatures, values)(*grid.fine)
+        for name, values in curves.items()
     }
-
-
-def _refined(values):
-    spline = RectBivariateSpline(np.log(PRECISIONS), TEMPERATURES, values)
-    return spline(FINE_PRECISIONS, FINE_TEMPERATURES)
+    return known, {name: values.astype(np.float32) for name, values in refined.items()}
 
 
 class Tasks:
     """All tasks, as arrays over tasks, precisions and temperatures."""
 
-    def __init__(self, tasks, measured):
+    def __init__(self, tasks, measured, grid):
+        self.precisions, self.temperatures = grid.fine
         known, curves = zip(*measured, strict=True)
         self.data = np.array([task.data for task in tasks])
         self.shots = np.array([task.shots for task in tasks])
@@ -118,8 +142,8 @@ class Tasks:
 
     def at(self, values, which, log_precision):
         """Rows of `values` (tasks, temperatures) at a precision, linearly between grid points."""
-        place = np.interp(log_precision, FINE_PRECISIONS, np.arange(len(FINE_PRECISIONS)))
-        low = np.minimum(place.astype(int), len(FINE_PRECISIONS) - 2)
+        place = np.interp(log_precision, self.precisions, np.arange(len(self.precisions)))
+        low = np.minimum(place.astype(int), len(self.precisions) - 2)
         share = (place - low)[:, None]
         return (1 - share) * values[which, low] + share * values[which, low + 1]
 
@@ -133,24 +157,31 @@ class Rule:
     Numbers are in one vector: the coefficients, log width and log weight of lone rows.
     """
 
-    def __init__(self, of_precision=OF_PRECISION, of_temperature=OF_TEMPERATURE, leaves_out=True):
+    def __init__(
+        self,
+        of_precision=OF_PRECISION,
+        of_temperature=OF_TEMPERATURE,
+        leaves_out=True,
+        counts_lone_rows=True,
+    ):
         self.of_precision, self.of_temperature = of_precision, of_temperature
-        self.leaves_out = leaves_out
+        self.leaves_out, self.counts_lone_rows = leaves_out, counts_lone_rows
 
     def split(self, numbers):
         p, q = len(self.of_precision), len(self.of_temperature)
-        return numbers[:p], numbers[p : p + q], *np.exp(numbers[p + q :])
+        return numbers[:p], numbers[p : p + q], *np.exp(np.clip(numbers[p + q :], -4.0, 1.0))
 
     def outcome(self, numbers, tasks, which):
         """(regret, gap) of tasks `which` under what the rule chooses."""
         of_precision, of_temperature, width, lone = self.split(numbers)
         log_precision = _linear(of_precision, self.of_precision, tasks, which)
-        log_precision = np.clip(log_precision, FINE_PRECISIONS[0], FINE_PRECISIONS[-1])
+        log_precision = np.clip(log_precision, tasks.precisions[0], tasks.precisions[-1])
         centre = _linear(of_temperature, self.of_temperature, tasks, which)
-        score = 0.5 * ((FINE_TEMPERATURES - centre[:, None]) / width) ** 2
+        score = 0.5 * ((tasks.temperatures - centre[:, None]) / width) ** 2
         if self.leaves_out:
             score += tasks.at(tasks.curves["left_out"], which, log_precision)
-            score += lone * tasks.at(tasks.curves["lone"], which, log_precision)
+            if self.counts_lone_rows:
+                score += lone * tasks.at(tasks.curves["lone"], which, log_precision)
         chosen = _minimum(score)
         return tuple(
             _between(tasks.at(values, which, log_precision), chosen)
@@ -169,7 +200,7 @@ class Rule:
     def fit(self, tasks, which):
         """The numbers that cost least on the tasks `which`."""
         start = np.zeros(len(self.of_precision) + len(self.of_temperature) + 2)
-        start[0], start[len(self.of_precision)] = math.log(40.0), -0.2
+        start[0], start[len(self.of_precision)] = tasks.precisions.mean(), tasks.temperatures.mean()
         start[-2:] = math.log(0.2), math.log(0.1)
         return minimize(self.cost, start, (tasks, which), method="BFGS").x
 
@@ -204,6 +235,12 @@ RULES = {
     ),
 }
 CHOSEN = "regression, leave-one-out"
+# Without a text a left-out lone row leaves its class with nothing.
+PLAIN_RULES = {
+    "the formula": Rule(("intercept",), ("sharpening",), leaves_out=False),
+    "the formula, leave-one-out": Rule(("intercept",), ("sharpening",), counts_lone_rows=False),
+}
+PLAIN_CHOSEN = "the formula, leave-one-out"
 
 
 # -- the report ---------------------------------------------------------------------------
@@ -232,29 +269,70 @@ def rows_of(name, tasks, regret, gap):
     groups = [("all, ordinary", tasks.ordinary), ("all, other texts", ~tasks.ordinary)]
     groups += [(data, tasks.ordinary & (tasks.data == data)) for data in np.unique(tasks.data)]
     groups += [(f"{k} shots", tasks.ordinary & (tasks.shots == k)) for k in np.unique(tasks.shots)]
-    for group, own in groups if name == CHOSEN else groups[:2]:
+    for group, own in groups if name in (CHOSEN, PLAIN_CHOSEN) else groups[:2]:
+        if not own.any():
+            continue
         yield (
             *(name, group, str(own.sum()), f"{100 * np.expm1(regret[own].mean()):.1f}"),
             *(f"{gap[own].mean():+.2f}", f"{np.abs(gap[own]).mean():.2f}"),
         )
 
 
-def write_coefficients(rule, numbers):
-    """The module that the package reads, its docstring kept."""
+LEARNED_HEADER = ("of", "quantity", "coefficient")
+
+
+def learn(tasks, rules, chosen):
+    """The numbers of the chosen rule from all tasks, and rows of both tables."""
+    table = [
+        row
+        for name, rule in rules.items()
+        for row in rows_of(name, tasks, *left_out_data_sets(rule, tasks))
+    ]
+    rule, everything = rules[chosen], np.arange(len(tasks.data))
+    numbers = rule.fit(tasks, everything)
+    outcome = rule.outcome(numbers, tasks, everything)
+    table += rows_of("learned from all, in sample", tasks, *outcome)
     of_precision, of_temperature, width, lone = rule.split(numbers)
+    learned = [
+        ("log precision", *pair) for pair in zip(rule.of_precision, of_precision, strict=True)
+    ]
+    learned += [
+        ("log temperature", *pair) for pair in zip(rule.of_temperature, of_temperature, strict=True)
+    ]
+    learned.append(("log temperature", "width", width))
+    if rule.counts_lone_rows:
+        learned.append(("weight", "lone row", lone))
+    learned = [(of, quantity, f"{value:.3f}") for of, quantity, value in learned]
+    print(plain_table(HEADER, table))
+    print(plain_table(LEARNED_HEADER, learned))
+    return learned, table
+
+
+def write_module(with_text, plain):
+    """The module that the package reads, its docstring kept."""
     text = TARGET.read_text(encoding="utf-8")
-    for name, names, values in (
-        ("LOG_PRECISION", rule.of_precision, of_precision),
-        ("LOG_TEMPERATURE", rule.of_temperature, of_temperature),
-    ):
-        lines = "".join(
-            f'    "{key}": {value:.3f},\n' for key, value in zip(names, values, strict=True)
+
+    def put(name, value):
+        nonlocal text
+        text, count = re.subn(
+            rf"^{name} = ({{.*?}}|.*?)$", lambda _: f"{name} = {value}", text, flags=re.M | re.S
         )
-        text = re.sub(
-            rf"{name} = {{.*?}}", lambda _, n=name, b=lines: f"{n} = {{\n{b}}}", text, flags=re.S
-        )
-    for name, value in (("TEMPERATURE_WIDTH", width), ("LONE_ROW_WEIGHT", lone)):
-        text = re.sub(rf"{name} = .*", f"{name} = {value:.3f}", text)
+        if count != 1:
+            raise ValueError(f"{TARGET.name} must assign {name} once; it does {count} times.")
+
+    def coefficients(of):
+        chosen = {q: value for kind, q, value in with_text if kind == of and q != "width"}
+        return "{\n" + "".join(f'    "{q}": {value},\n' for q, value in chosen.items()) + "}"
+
+    values = {(of, quantity): value for of, quantity, value in with_text}
+    plain = {(of, quantity): float(value) for of, quantity, value in plain}
+    put("LOG_PRECISION", coefficients("log precision"))
+    put("LOG_TEMPERATURE", coefficients("log temperature"))
+    put("TEMPERATURE_WIDTH", values["log temperature", "width"])
+    put("LONE_ROW_WEIGHT", values["weight", "lone row"])
+    put("PLAIN_PRECISION_PER_FEATURE", f"{math.exp(plain['log precision', 'intercept']):.3f}")
+    put("PLAIN_LOG_TEMPERATURE", plain["log temperature", "sharpening"])
+    put("PLAIN_TEMPERATURE_WIDTH", plain["log temperature", "width"])
     write_text(TARGET, text)
 
 
@@ -264,51 +342,36 @@ def main():
     parser.add_argument("--n-jobs", type=int, default=2)
     arguments = parser.parse_args()
     tasks = many_tasks(0.05 if arguments.quick else 1.0)
-    order = np.argsort([-task.n_classes * task.shots for task in tasks], kind="stable")
-    measured = Parallel(n_jobs=1 if arguments.quick else arguments.n_jobs, verbose=1)(
-        delayed(measure)(tasks[i]) for i in order
-    )
-    tasks = Tasks([tasks[i] for i in order], measured)
-    everything = np.arange(len(tasks.data))
+    # Large tasks first, so that the last ones are not waited for.
+    tasks.sort(key=lambda task: -task.n_classes * task.shots)
+    plain_tasks = [
+        task for task in tasks if task.text == "own" and task.n_classes * task.shots <= 1600
+    ]
+
+    def measured(tasks, grid):
+        jobs = Parallel(n_jobs=1 if arguments.quick else arguments.n_jobs, verbose=1)
+        return Tasks(
+            tasks, jobs(delayed(measure)(task, grid is WITHOUT_TEXT) for task in tasks), grid
+        )
+
     rules = {CHOSEN: RULES[CHOSEN]} if arguments.quick else RULES
-    table = [
-        row
-        for name, rule in rules.items()
-        for row in rows_of(name, tasks, *left_out_data_sets(rule, tasks))
-    ]
-    numbers = RULES[CHOSEN].fit(tasks, everything)
-    table += rows_of(
-        "learned from all, in sample", tasks, *RULES[CHOSEN].outcome(numbers, tasks, everything)
+    learned, table = learn(measured(tasks, WITH_TEXT), rules, CHOSEN)
+    plain_learned, plain_table_rows = learn(
+        measured(plain_tasks, WITHOUT_TEXT), PLAIN_RULES, PLAIN_CHOSEN
     )
-    print(plain_table(HEADER, table))
-    of_precision, of_temperature, width, lone = RULES[CHOSEN].split(numbers)
-    learned = [
-        *(
-            ("log precision", key, f"{a:.2f}")
-            for key, a in zip(OF_PRECISION, of_precision, strict=True)
-        ),
-        *(
-            ("log temperature", key, f"{a:.3f}")
-            for key, a in zip(OF_TEMPERATURE, of_temperature, strict=True)
-        ),
-        *(
-            ("log temperature", "width", f"{width:.3f}"),
-            ("weight of a lone row", "", f"{lone:.3f}"),
-        ),
-    ]
-    header = ("of", "quantity", "coefficient")
-    print(plain_table(header, learned))
     if arguments.quick:
         return
-    write_coefficients(RULES[CHOSEN], numbers)
-    title = f"{len(tasks.data)} tasks; numbers learned without the data set that they are judged on"
+    write_module(learned, plain_learned)
+    judged = "numbers learned without the data set that they are judged on"
     write_table(
         "hyperprior",
         "learn_hyperprior.py",
-        list_table("Learned from all tasks", header, learned),
-        list_table(title, HEADER, table),
+        list_table("With a text: learned from all tasks", LEARNED_HEADER, learned),
+        list_table(f"With a text, {len(tasks)} tasks: {judged}", HEADER, table),
+        list_table("Without a text: learned from all tasks", LEARNED_HEADER, plain_learned),
+        list_table(f"Without a text, {len(plain_tasks)} tasks: {judged}", HEADER, plain_table_rows),
     )
-    write_json(RESULTS / "learn_hyperprior.json", [environment(tasks=len(tasks.data))])
+    write_json(RESULTS / "learn_hyperprior.json", [environment(tasks=len(tasks))])
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
         Precision :math:`\lambda_c` of the prior, in inverse squared weight units; large
         values give the zero-shot classifier. "auto" is one for all classes: with prototypes
         what a regression over many tasks expects from the number of classes and the text's
-        loss on the support rows, without them the best of a search by leave-one-out. "clap"
-        is the prior whose mode is CLAP's optimum [2]_:
+        loss on the support rows, without them what it expects from the number of features.
+        "clap" is the prior whose mode is CLAP's optimum [2]_:
         :math:`\lambda_c = 2 n \mu_c / c`
         with n the sum of the sample weights and :math:`\mu_c` the mean zero-shot probability of
         the true class over class c's rows (over all classes' means where class c has no
@@ -67,7 +67,8 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
         :math:`I / \lambda_c`. "adaptive" is :math:`M M^\top / \lambda_c` with a metric M that
         trusts directions in which the texts differ more, and those in which images of
         one class differ less, and gives every class a small bias. Without prototypes it
-        is isotropic.
+        whitens the scatter within classes of columns of equal variance, as linear discriminant
+        analysis does; "isotropic" is then the prior of LogisticRegression.
     posterior : {"map", "laplace", "variational"}, Laplace or Variational, default="map"
         "map" predicts at the posterior mode, which is fastest and rarely worse. "laplace"
         averages over a Gaussian at the mode with the curvature there, "variational" over the
@@ -119,14 +120,6 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
     temperature_ : float
     posterior_temperature_ : float
         Factor of the posterior covariance in predictions; 0 predicts at the mean.
-    loo_log_likelihood_ : float
-        Mean leave-one-out log-likelihood of the support set under what was chosen, in nats
-        per unit of weight. Only when something was "auto".
-    loo_results_ : dict of ndarray of shape (n_candidates,)
-        Every ``prior_precision`` that was tried, ascending, with its ``temperature`` and its
-        ``log_posterior``: leave-one-out log-likelihood plus log prior of both, in nats up to
-        a constant. The largest was chosen. One row where nothing was searched; only with
-        ``prior_precision="auto"``.
     elbo_ : float
         Variational bound at ``posterior_temperature_``, in nats; only "variational".
     posterior_std_ : ndarray of shape (n_classes,)
@@ -429,7 +422,7 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
                 to_be_continued=to_be_continued,
             ),
             self._solver(),
-            search=named and precision == "auto",
+            expected_precision=named and precision == "auto",
             temperature=None if self.temperature == "auto" else float(self.temperature),
             groups=None
             if codes is None
@@ -450,16 +443,8 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
             "posterior_temperature_": model.posterior_temperature,
             "n_iter_": max(1, fitted.solution.n_iter),
             "gradient_norm_": fitted.solution.gradient_norm,
-            "loo_log_likelihood_": fitted.log_likelihood,
             "elbo_": fitted.bound,
         }
-        if fitted.tried is not None:
-            precision, temperature, loss = np.array(fitted.tried).T
-            published["loo_results_"] = {
-                "prior_precision": precision,
-                "temperature": temperature,
-                "log_posterior": -loss,
-            }
         if model.posterior_is_isotropic:
             std = (model.posterior_temperature / model.posterior.outside).sqrt()
             published["posterior_std_"] = std

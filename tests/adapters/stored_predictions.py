@@ -1,10 +1,12 @@
 """Fits whose float64 predictions are stored, and the command that stores them again.
 
-``python tests/adapters/stored_predictions.py`` writes the file; do that only where a
-change of the numbers is intended, and say so in CHANGES.rst.
+``python tests/adapters/stored_predictions.py [PREFIX]`` writes the file, or the cases whose name
+begins with PREFIX in it; do that only where a change of the numbers is intended, and say so in
+CHANGES.rst.
 """
 
 import inspect
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -220,13 +222,18 @@ def predictions(name):
     return out
 
 
-def write():
-    arrays = {
-        f"{name}: {what}": values for name in CASES for what, values in predictions(name).items()
-    }
+def write(prefix=""):
+    """Store anew what cases whose name begins with `prefix` predict; the rest stays."""
+    arrays = {}
+    if FILE.exists():
+        with np.load(FILE) as old:
+            arrays = {key: old[key] for key in old.files if not key.startswith(prefix)}
+    for name in CASES:
+        if name.startswith(prefix):
+            arrays |= {f"{name}: {what}": v for what, v in predictions(name).items()}
     np.savez_compressed(FILE, **arrays)
     return arrays
 
 
 if __name__ == "__main__":
-    write()
+    write(*sys.argv[1:])

@@ -23,20 +23,14 @@ _LOG_PRECISION_RANGE = (math.log(3.0), math.log(3000.0))
 
 @dataclass(frozen=True)
 class Hyperprior:
-    """Centre and width of the log precision and the log temperature; what to try.
+    """The precision, and centre and width of the log temperature.
 
-    Candidates are the centre times powers of `step`, at most `reach` of them on each side
-    (0: the centre alone); a direction is given up after `patience` candidates in a row that
-    are no better. `lone_row_weight` is the weight of a left-out row that is alone in its class.
+    `lone_row_weight` is the weight of a left-out row that is alone in its class.
     """
 
     precision: float
-    precision_width: float
-    log_temperature: float = -0.2
-    temperature_width: float = 0.15
-    step: float = 10**0.5
-    reach: int = 3
-    patience: int = 1
+    log_temperature: float = 0.0
+    temperature_width: float = 0.1
     lone_row_weight: float = 0.0
 
 
@@ -90,25 +84,24 @@ def text_hyperprior(problem: LinearProblem, n_views: float = 1.0) -> Hyperprior:
     low, high = _LOG_PRECISION_RANGE
     return Hyperprior(
         precision=math.exp(min(max(log_precision, low), high)) * (problem.logit_scale / 100) ** 2,
-        precision_width=math.inf,
         log_temperature=log_temperature,
         temperature_width=learned_hyperprior.TEMPERATURE_WIDTH,
-        reach=0,
         lone_row_weight=learned_hyperprior.LONE_ROW_WEIGHT,
     )
 
 
-def plain_hyperprior() -> Hyperprior:
-    """Without text, on features of unit variance: centre 1, LogisticRegression's default.
+def plain_hyperprior(problem: LinearProblem) -> Hyperprior:
+    r"""Without text, on features of unit variance.
 
-    Columns of very unequal scale want a weak prior on the large ones, hence the width.
+    The precision is proportional to d, so that logits have the same prior variance whatever
+    the number of features; with few rows per class and many features the mode is far too
+    unsure, and its logits want to be sharpened, with many rows it wants nothing:
+    :math:`t_0 = t_1 d / (d + N / c)` with N the weight of all rows.
     """
+    d = problem.X.shape[1]
+    shots = float(problem.sample_weight.sum()) / problem.n_classes
     return Hyperprior(
-        precision=1.0,
-        precision_width=3.0,
-        log_temperature=0.0,
-        temperature_width=0.2,
-        step=5.0,
-        reach=7,
-        patience=2,
+        precision=learned_hyperprior.PLAIN_PRECISION_PER_FEATURE * d,
+        log_temperature=learned_hyperprior.PLAIN_LOG_TEMPERATURE * d / (d + shots),
+        temperature_width=learned_hyperprior.PLAIN_TEMPERATURE_WIDTH,
     )

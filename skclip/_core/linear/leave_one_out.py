@@ -26,9 +26,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from skclip._core.linear.left_out_scatter import scatter_shift
 from skclip._core.linear.objective import LinearProblem, Span, with_bias_column
 
-__all__ = ["Groups", "left_out_logits", "prior_features"]
+__all__ = ["Groups", "left_out_logits", "left_out_weight", "prior_features"]
 
 # The Newton step divides by 1 - h q, which rounding can bring to 0 or below.
 _SMALLEST_REMAINDER = 1e-3
@@ -92,13 +93,15 @@ def left_out_logits(
         logit in it unless they belong to the class.
     """
     doubts = _Doubts.of(scores, problem.y, threshold)
-    out = scores.clone()
     if groups is None:
+        rows = torch.arange(len(scores), device=scores.device)[:, None]
+        out = scores + scatter_shift(problem, span.centre, scores, rows, rows >= 0)
         left = problem.sample_weight.clamp(max=1.0)[doubts.rows]
         q = _leverage(problem, span, doubts)
         remainder = (1.0 - left * doubts.curvature * q).clamp_(min=_SMALLEST_REMAINDER)
         out[doubts.rows, doubts.classes] -= left * q * doubts.residual / remainder
         return out
+    out = scores + scatter_shift(problem, span.centre, scores, groups.rows, groups.present)
     phi, ridge = prior_features(problem, span)
     for c in range(scores.shape[1]):
         where = doubts.of_class(c)
@@ -107,6 +110,20 @@ def left_out_logits(
         covariance = _ClassCovariance.of(phi[rows], h, ridge, problem, c)
         out[:, c] -= _group_steps(groups, covariance, rows, h, a * doubts.residual[where])
     return out
+
+
+def left_out_weight(
+    problem: LinearProblem, groups: Groups | None, lone_row_weight: float = 0.0
+) -> Tensor:
+    """w (n,): the row's weight times the share of its class that stays when it is left out.
+
+    At least `lone_row_weight` times its weight: a row that is alone in its class says little
+    about how well a class is learned, since it leaves its class with the prior alone.
+    """
+    a = problem.sample_weight
+    own = a.clamp(max=1.0) if groups is None else groups.own
+    total = a.new_zeros(len(problem.prior_mean)).index_add(0, problem.y, a)[problem.y]
+    return a * (1.0 - own / total.clamp(min=torch.finfo(a.dtype).tiny)).clamp(min=lone_row_weight)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-r"""The shape of the prior: a metric on features from the support set and the text.
+r"""The shape of the prior: a metric on features from the support set and the text, if any.
 
-The prior covariance of a class's weights is :math:`M M^\top / \lambda` with
+With a text the prior covariance of a class's weights is :math:`M M^\top / \lambda` with
 
 .. math::
     M = \Big[(1 - r) I + r \tfrac{d}{\mathrm{tr} S} S\Big]^{-1/4}
@@ -12,6 +12,12 @@ would be -1/2. :math:`S_T` is the covariance of the prototypes: directions in wh
 differ are where classes differ. Both are shrunk towards the identity by what is known
 about them, :math:`r = \nu / (\nu + d)` with the residual degrees of freedom
 :math:`\nu = \sum_n a_n - c`, zero at one shot, and :math:`u = (c - 1) / (c - 1 + d)`.
+
+Without a text the metric is that of linear discriminant analysis, shrunk likewise, after each
+column was divided by its standard deviation:
+:math:`M = D^{-1/2} [(1 - r) I + r \tfrac{d}{\mathrm{tr} S} S]^{-1/2}`, S the scatter within
+classes of the divided rows. A firm prior of this shape leads to the discriminants of that
+method, a weak one to those of logistic regression.
 """
 
 from __future__ import annotations
@@ -19,24 +25,51 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["support_metric"]
+__all__ = ["support_metric", "whitening_metric"]
 
 _WITHIN_EXPONENT = -0.25
 _TEXT_EXPONENT = 0.5
+_WHITENING_EXPONENT = -0.5
+_LEAST_TRACE = 1e-12
 
 
 def support_metric(X: Tensor, y: Tensor, sample_weight: Tensor, prototypes: Tensor) -> Tensor:
     """M (d, d) from X (n, d), y (n,), weights (n,) and prototypes (c, d); float64 inside."""
-    a, rows, T = sample_weight.double(), X.double(), prototypes.double()
+    T = prototypes.double()
     c, d = T.shape
-    count = a.new_zeros(c).index_add(0, y, a)
-    means = T.new_zeros(c, d).index_add(0, y, a[:, None] * rows)
-    residual = rows - (means / count.clamp(min=1e-300)[:, None])[y]
-    freedom = max(float(a.sum() - (count > 0).sum()), 0.0)
-    within = a.sqrt()[:, None] * residual
-    M = _shrunk_power(within, freedom / (freedom + d), _WITHIN_EXPONENT)
+    within, share = _within(X.double(), y, sample_weight.double(), c)
+    M = _shrunk_power(within, share, _WITHIN_EXPONENT)
     M = M @ _shrunk_power(T - T.mean(dim=0), (c - 1) / (c - 1 + d), _TEXT_EXPONENT)
     return M.to(dtype=X.dtype)
+
+
+def whitening_metric(
+    X: Tensor, y: Tensor, sample_weight: Tensor, n_classes: int
+) -> tuple[Tensor, float]:
+    """M (d, d), and the factor of the scatter within classes in the inverse of M M'."""
+    a, rows = sample_weight.double(), X.double()
+    mean = (a / a.sum()) @ rows
+    variance = (a / a.sum()) @ (rows - mean).square()
+    # A column that does not vary stays as it is, on the scale of those that do.
+    typical = variance.mean()
+    varies = variance > 1e-20 * mean.square()
+    scale = torch.where(varies, typical / variance.clamp(min=1e-300), torch.ones_like(variance))
+    scale = scale.sqrt()
+    within, share = _within((rows - mean) * scale, y, a, n_classes)
+    M = scale[:, None] * _shrunk_power(within, share, _WHITENING_EXPONENT)
+    trace = float(within.square().sum())
+    factor = share * X.shape[1] / trace if trace > _LEAST_TRACE else 0.0
+    return M.to(dtype=X.dtype), factor
+
+
+def _within(rows: Tensor, y: Tensor, a: Tensor, n_classes: int) -> tuple[Tensor, float]:
+    """Residuals times the roots of their weights (n, d), and how much is known of their scatter."""
+    d = rows.shape[1]
+    count = a.new_zeros(n_classes).index_add(0, y, a)
+    means = rows.new_zeros(n_classes, d).index_add(0, y, a[:, None] * rows)
+    residual = rows - (means / count.clamp(min=1e-300)[:, None])[y]
+    freedom = max(float(a.sum() - (count > 0).sum()), 0.0)
+    return a.sqrt()[:, None] * residual, freedom / (freedom + d)
 
 
 def _shrunk_power(rows: Tensor, share: float, exponent: float) -> Tensor:
@@ -44,7 +77,7 @@ def _shrunk_power(rows: Tensor, share: float, exponent: float) -> Tensor:
     n, d = rows.shape
     identity = torch.eye(d, dtype=rows.dtype, device=rows.device)
     trace = float(rows.square().sum())
-    if share <= 0 or trace <= 1e-12:
+    if share <= 0 or trace <= _LEAST_TRACE:
         return identity
     rows = rows * (share * d / trace) ** 0.5
     rest = 1.0 - share

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from skclip._core.linear.clap_prior import zero_shot_precision
-from skclip._core.linear.metric import support_metric
+from skclip._core.linear.metric import support_metric, whitening_metric
 from skclip._core.linear.objective import LinearProblem
 from skclip._core.problem import Problem
 
@@ -32,25 +32,29 @@ def with_prior(
     precision : Tensor of shape (c,), "auto" or "clap"
         "clap" is the prior whose mode is CLAP's optimum: isotropic and without a bias.
     adaptive : bool
-        Shape the prior by the support set and the text, where there is text.
+        Shape the prior by the support set and the text.
     fit_intercept : bool or None
         A bias without prior, none, or (None) what suits the shape.
     """
-    adaptive = adaptive and problem.has_text and precision != "clap"
+    adaptive = adaptive and precision != "clap"
     if isinstance(precision, Tensor):
         lam = precision
     elif precision == "clap":
         lam = zero_shot_precision(problem)
     else:
         lam = problem.X.new_ones(problem.n_classes)
-    metric = None
-    if adaptive:
-        metric = support_metric(problem.X, problem.y, problem.sample_weight, problem.prior_mean)
+    metric, scatter_share = None, 0.0
+    rows = problem.X, problem.y, problem.sample_weight
+    if adaptive and problem.has_text:
+        metric = support_metric(*rows, problem.prior_mean)
+    elif adaptive:
+        metric, scatter_share = whitening_metric(*rows, problem.n_classes)
     return LinearProblem.of(
         problem,
         prior_precision=lam,
         bias_variance=_bias_variance(fit_intercept, problem.has_text, adaptive),
         metric=metric,
+        scatter_share=scatter_share,
     )
 
 

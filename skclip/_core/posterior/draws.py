@@ -14,7 +14,6 @@ classification and preference learning", arXiv 1112.5745.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -77,9 +76,8 @@ def average(draws: Iterable[Tensor], what: str = "probabilities") -> Tensor:
         count += 1
     if total is None:
         raise ValueError("At least one draw is needed to average; got none.")
-    if what == "logits":
-        return torch.log_softmax(total / count, dim=1)
-    return total - math.log(count)
+    # Of probabilities the sum over classes is the count, up to the rounding of as many sums.
+    return torch.log_softmax(total / count if what == "logits" else total, dim=1)
 
 
 def decompose(draws: Iterable[Tensor]) -> Decomposition:

@@ -9,15 +9,21 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from skclip._core.linear.hyperprior import Hyperprior, plain_hyperprior, text_hyperprior
-from skclip._core.linear.leave_one_out import Groups, left_out_logits
-from skclip._core.linear.objective import LinearProblem, LinearSolution, Span, solve_map
-from skclip._core.linear.selection import Choice, left_out_weight, select
+from skclip._core.linear.leave_one_out import Groups, left_out_logits, left_out_weight
+from skclip._core.linear.objective import (
+    LinearProblem,
+    LinearSolution,
+    Span,
+    logits,
+    solve_map,
+)
+from skclip._core.linear.temperature_scaling import fit_log_temperature
 from skclip._core.model import Averaging
 from skclip._core.posterior.block import BlockGaussian, Frame, prior_of
 from skclip._core.posterior.draws import standard_normal
@@ -82,16 +88,12 @@ class PosteriorFit:
     """The model, and what a user may want to know of how it came about.
 
     `solution` is the solver's report on the model's mean, `others` those of what was solved
-    on the way. Where leave-one-out chose: `log_likelihood` of left-out rows, and `tried`, a
-    (precision, temperature, penalised loss) for every precision. `bound` is the variational
-    one.
+    on the way. `bound` is the variational one.
     """
 
     model: GaussianModel
     solution: Report
     others: list[Report]
-    log_likelihood: float | None = None
-    tried: list[tuple[float, float, float]] | None = None
     bound: float | None = None
 
 
@@ -106,7 +108,6 @@ class _Mode:
     solution: LinearSolution
     temperature: float
     temperature_is_free: bool
-    choice: Choice | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def fit_posterior(
     settings: PosteriorSettings,
     solver: Solver,
     *,
-    search: bool,
+    expected_precision: bool,
     temperature: float | None,
     groups: Groups | None = None,
     n_views: float = 1.0,
@@ -134,8 +135,8 @@ def fit_posterior(
 
     Parameters
     ----------
-    search : bool
-        Choose one prior precision for all classes by leave-one-out; else the problem's own.
+    expected_precision : bool
+        Take the prior precision that is expected of such a task; else the problem's own.
     temperature : float or None
         Of the logits; None chooses it by leave-one-out.
     groups : Groups, optional
@@ -143,7 +144,7 @@ def fit_posterior(
     n_views : float
         Views that a row is the mean of.
     """
-    mode = _fit_mode(problem, solver, search, temperature, groups, n_views)
+    mode = _fit_mode(problem, solver, expected_precision, temperature, groups, n_views)
     problem = mode.problem
     frame = Frame.of(problem, mode.span)
     data = Observations.of(problem, frame)
@@ -169,16 +170,11 @@ def fit_posterior(
         bias_variance=problem.bias_variance,
         class_means=ClassMeans.of(problem),
     )
-    log_likelihood = None if mode.choice is None else mode.choice.log_likelihood
-    if tempering is not None and not math.isnan(tempering.log_likelihood):
-        log_likelihood = tempering.log_likelihood
     solved = [mode.solution, *(p.solution for p in posteriors)]
     return PosteriorFit(
         model=model,
         solution=best.solution,
         others=[other for other in solved if other is not best.solution],
-        log_likelihood=log_likelihood,
-        tried=_tried(mode) if search else None,
         bound=best.bound,
     )
 
@@ -194,42 +190,53 @@ def single_precision(gaussian: BlockGaussian) -> BlockGaussian:
 # -- the mode -------------------------------------------------------------------------
 
 
-def _tried(mode: _Mode) -> list[tuple[float, float, float]]:
-    tried = [] if mode.choice is None else mode.choice.tried
-    return [(mode.hyperprior.precision * math.exp(x), t, loss) for x, t, loss in tried]
-
-
 def _fit_mode(
     problem: LinearProblem,
     solver: Solver,
-    search: bool,
+    expected_precision: bool,
     temperature: float | None,
     groups: Groups | None,
     n_views: float,
 ) -> _Mode:
+    if problem.has_text:
+        hyperprior = text_hyperprior(problem, n_views)
+    else:
+        hyperprior = plain_hyperprior(problem)
+    if expected_precision:
+        lam = torch.full_like(problem.prior_precision, hyperprior.precision)
+        problem = replace(problem, prior_precision=lam)
     span = Span.of(problem)
-    hyperprior = text_hyperprior(problem, n_views) if problem.has_text else plain_hyperprior()
-    free = temperature is None
-    common: dict[str, Any] = {
-        "tol": solver.tol,
-        "max_iter": solver.iterations,
-        "solver": solver.name,
-    }
-    if not search and temperature is not None:
-        solution = solve_map(problem, span=span, **common)
-        return _Mode(problem, span, groups, hyperprior, solution, temperature, free)
-    choice = select(
-        problem,
-        span,
-        hyperprior=hyperprior,
-        search=search,
-        temperature=temperature,
-        groups=groups,
-        **common,
+    solution = solve_map(
+        problem, span=span, tol=solver.tol, max_iter=solver.iterations, solver=solver.name
     )
-    problem = replace(problem, prior_precision=choice.prior_precision)
-    solution, chosen = choice.solution, choice.temperature
-    return _Mode(problem, span, groups, hyperprior, solution, chosen, free, choice)
+    free = temperature is None
+    if temperature is None:
+        temperature = _temperature(problem, span, solution, hyperprior, groups)
+    return _Mode(problem, span, groups, hyperprior, solution, temperature, free)
+
+
+def _temperature(
+    problem: LinearProblem,
+    span: Span,
+    solution: LinearSolution,
+    hyperprior: Hyperprior,
+    groups: Groups | None,
+) -> float:
+    """That of left-out rows, within what is expected."""
+    scores = logits(problem.X, solution.W, solution.b, problem.logit_scale)
+    t, loss = fit_log_temperature(
+        left_out_logits(problem, span, scores, groups=groups),
+        problem.y,
+        left_out_weight(problem, groups, hyperprior.lone_row_weight),
+        centre=hyperprior.log_temperature,
+        width=hyperprior.temperature_width,
+    )
+    if not math.isfinite(loss):
+        raise ValueError(
+            "The leave-one-out loss must be finite; it is not. Check X for very large values, "
+            "or pass a number as temperature."
+        )
+    return math.exp(t)
 
 
 # -- the posterior --------------------------------------------------------------------
@@ -299,7 +306,7 @@ def _tempered(
     """
     free = mode.temperature_is_free
     if len(settings.temperatures) == 1 and not free:
-        only = Tempering(math.nan, settings.temperatures[0], mode.temperature, math.nan)
+        only = Tempering(math.nan, settings.temperatures[0], mode.temperature)
         return replace(found, tempering=only)
     scores, variance = left_out()
     n, c = scores.shape
@@ -310,7 +317,6 @@ def _tempered(
             variance=variance,
             y=mode.problem.y,
             weight=left_out_weight(mode.problem, mode.groups, mode.hyperprior.lone_row_weight),
-            sample_weight=mode.problem.sample_weight,
         ),
         standard_normal(min(averaging.n_draws, n_bound_draws(n, c)), c, averaging.seed),
         settings.temperatures,

@@ -40,23 +40,21 @@ _MAX_STEPS = 8
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Left-out logits (n, c), variances (n, c) or None; y, scoring and sample weights (n,)."""
+    """Left-out logits (n, c), variances (n, c) or None; y and scoring weights (n,)."""
 
     scores: Tensor
     variance: Tensor | None
     y: Tensor
     weight: Tensor
-    sample_weight: Tensor
 
 
 @dataclass(frozen=True)
 class Tempering:
-    """Penalised loss, both temperatures, and the mean log-likelihood of the left-out rows."""
+    """Penalised loss of the left-out rows, and both temperatures."""
 
     loss: float
     posterior_temperature: float
     temperature: float
-    log_likelihood: float
 
 
 def left_out_variance(
@@ -126,7 +124,7 @@ def choose(
     what : {"probabilities", "logits"}
     """
 
-    def evaluate(T: float, t: float) -> tuple[float, Tensor]:
+    def evaluate(T: float, t: float) -> float:
         scores = left.scores / math.exp(t)
         if T > 0 and left.variance is not None:
             std = (T * left.variance).sqrt() / math.exp(t)
@@ -135,21 +133,19 @@ def choose(
             log_proba = torch.log_softmax(scores, dim=1)
         losses = -log_proba.gather(1, left.y[:, None]).squeeze(1)
         penalty = (t - hyperprior.log_temperature) / hyperprior.temperature_width
-        value = float(torch.dot(left.weight, losses)) + (0.5 * penalty**2 if free else 0.0)
-        return value, losses
+        return float(torch.dot(left.weight, losses)) + (0.5 * penalty**2 if free else 0.0)
 
     best: Tempering | None = None
     for T in candidates:
         t = math.log(temperature)
-        value, losses = evaluate(T, t)
+        value = evaluate(T, t)
         for _ in range(_MAX_STEPS if free and T > 0 else 0):
-            new_value, new_losses = evaluate(T, t - _LOG_STEP)
+            new_value = evaluate(T, t - _LOG_STEP)
             if not new_value < value:
                 break
-            t, value, losses = t - _LOG_STEP, new_value, new_losses
+            t, value = t - _LOG_STEP, new_value
         if best is None or value < best.loss:
-            mean = -float(torch.dot(left.sample_weight, losses) / left.sample_weight.sum())
-            best = Tempering(value, T, math.exp(t), mean)
+            best = Tempering(value, T, math.exp(t))
     if best is None:
         raise ValueError("At least one candidate temperature is needed; got none.")
     return best

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from skclip._core.linear import learned_hyperprior
-from skclip._core.linear.hyperprior import describe, text_hyperprior
+from skclip._core.linear.hyperprior import describe, plain_hyperprior, text_hyperprior
 
 from ..conftest import make_problem
 
@@ -58,7 +58,6 @@ def test_centres_are_linear_in_what_is_known(problem, n_views, monkeypatch):
     assert found.log_temperature == pytest.approx(expected)
     assert found.temperature_width == learned_hyperprior.TEMPERATURE_WIDTH
     assert found.lone_row_weight == learned_hyperprior.LONE_ROW_WEIGHT
-    assert found.reach == 0
 
 
 def test_precisions_follow_the_unit_of_the_logit_scale(problem):
@@ -88,3 +87,13 @@ def test_a_hopeless_text_leaves_the_precision_in_the_range_of_the_tasks():
     found = text_hyperprior(replace(bad, logit_scale=1e6))
     assert 3.0 <= found.precision / 1e8 <= 3000.0
     assert math.isfinite(found.log_temperature)
+
+
+def test_without_a_text_precision_grows_with_features_and_sharpening_fades_with_shots():
+    few, many = (plain_hyperprior(make_problem(n=n, weighted=False)) for n in (4, 4000))
+    per_feature = learned_hyperprior.PLAIN_PRECISION_PER_FEATURE
+    assert few.precision == many.precision == pytest.approx(8 * per_feature)
+    at_few = learned_hyperprior.PLAIN_LOG_TEMPERATURE
+    assert few.log_temperature == pytest.approx(at_few * 8 / 9)
+    assert many.log_temperature == pytest.approx(at_few * 8 / 1008)
+    assert at_few < 0

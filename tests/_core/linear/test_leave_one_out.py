@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from skclip._core.linear.leave_one_out import Groups, left_out_logits
+from skclip._core.linear.leave_one_out import Groups, left_out_logits, left_out_weight
 from skclip._core.linear.objective import Span, logits, solve_map
 
 from ..conftest import make_problem
@@ -186,3 +186,32 @@ def test_leaving_out_one_of_two_copies_equals_a_weight_of_two():
     span, scores = fitted(twice)
     right = left_out_logits(twice, span, scores, threshold=0.0)
     torch.testing.assert_close(left[rows], right, rtol=1e-7, atol=1e-7)
+
+
+def test_weights_of_left_out_rows_are_what_stays_of_their_class():
+    problem = make_problem(n=10, weighted=False)  # classes of 3, 3, 2 and 2 rows
+    expected = torch.tensor([2 / 3, 2 / 3, 1 / 2, 1 / 2, 2 / 3, 2 / 3, 1 / 2, 1 / 2, 2 / 3, 2 / 3])
+    torch.testing.assert_close(left_out_weight(problem, None), expected.double())
+    # Of a row of weight 3 one is left out, and 2 + 0.5 of 3.5 stay; of 0.5 all, and 3 stay.
+    problem = replace(
+        problem, X=problem.X[:2], y=problem.y[[0, 0]], sample_weight=torch.tensor([3, 0.5]).double()
+    )
+    expected = torch.tensor([3 * 2.5 / 3.5, 0.5 * 3 / 3.5])
+    torch.testing.assert_close(left_out_weight(problem, None), expected.double(), rtol=1e-6, atol=0)
+
+
+def test_leaving_out_all_rows_of_a_class_counts_for_nothing():
+    problem = make_problem(n=8, weighted=False)
+    groups = Groups.of(problem.y, problem.sample_weight)
+    torch.testing.assert_close(left_out_weight(problem, groups), torch.zeros(8).double())
+
+
+def test_lone_rows_have_a_weight_of_their_own():
+    problem = make_problem(n=6)  # two of the four classes have one row
+    lone = torch.tensor([False, False, True, True, False, False])
+    plain, more = (left_out_weight(problem, None, weight) for weight in (0.0, 0.1))
+    a = problem.sample_weight
+    torch.testing.assert_close(
+        more[lone], a[lone] * (1 - a[lone].clamp(max=1) / a[lone]).clamp(min=0.1)
+    )
+    torch.testing.assert_close(more[~lone], plain[~lone])

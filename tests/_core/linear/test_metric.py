@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skclip._core.linear.metric import support_metric
+from skclip._core.linear.metric import support_metric, whitening_metric
 
 from ..conftest import make_problem
 
@@ -80,3 +80,37 @@ def test_a_weight_of_two_is_the_row_twice():
         support_metric(X, y, weight, T),
         support_metric(X[rows], y[rows], torch.ones(len(rows)).double(), T),
     )
+
+
+def test_whitening_is_its_formula():
+    """Unit columns, then the shrunk scatter within classes to the power -1/2."""
+    X, y, a, _ = parts()
+    mean = a @ X / a.sum()
+    deviation = (a @ (X - mean).square() / a.sum()).sqrt()
+    scale = deviation.square().mean().sqrt() / deviation
+    rows = (X - mean) * scale
+    total = torch.zeros(4).double().index_add(0, y, a)
+    means = torch.zeros(4, 8).double().index_add(0, y, a[:, None] * rows) / total[:, None]
+    S = sum(w * torch.outer(x, x) for w, x in zip(a, rows - means[y], strict=True))
+    share = (float(a.sum()) - 4) / (float(a.sum()) + 4)
+    inverse = (1 - share) * torch.eye(8) + share * 8 / S.trace() * S
+    M, factor = whitening_metric(X, y, a, 4)
+    found = torch.diag(1 / scale) @ M @ M.T @ torch.diag(1 / scale)
+    torch.testing.assert_close(torch.linalg.inv(found), inverse)
+    assert factor == pytest.approx(share * 8 / float(S.trace()))
+
+
+def test_whitened_rows_do_not_depend_on_the_units_of_columns():
+    X, y, a, _ = parts()
+    units = torch.logspace(-4, 4, 8).double()
+    one, other = (rows @ whitening_metric(rows, y, a, 4)[0] for rows in (X, X * units))
+    one, other = (rows - rows.mean(dim=0) for rows in (one, other))
+    torch.testing.assert_close(other / other.norm(), one / one.norm())
+
+
+def test_a_column_that_never_varies_is_left_alone():
+    X, y, a, _ = parts()
+    X = torch.cat([X, torch.full((40, 1), 3.0).double()], dim=1)
+    M, _ = whitening_metric(X, y, a, 4)
+    assert torch.isfinite(M).all()
+    assert M[8, :8].abs().max() < 1e-9 < M[8, 8]
