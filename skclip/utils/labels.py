@@ -89,6 +89,8 @@ def misspelled(unknown: Iterable[Any], known: Iterable[Any]) -> list[tuple[Any, 
 
 def _plain(label: Any) -> str:
     text = label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
+    if text.strip().startswith("-") and text.strip()[1:2].isdigit():
+        return text.strip()  # a minus is no hyphen
     return " ".join(text.casefold().replace("_", " ").replace("-", " ").split())
 
 

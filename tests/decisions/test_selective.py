@@ -441,3 +441,10 @@ def test_a_missing_label_is_no_error_of_the_classifier(missing):
         selective.fit(data.X_test, y)
     with pytest.raises(ValueError, match=r"y must have no missing values"):
         selective.fit(data.X_test, data.y_test).score(data.X_test, y)
+
+
+def test_a_label_of_no_class_that_is_minus_a_class_is_wrong_not_misspelled():
+    """-1 marks rows of no class, as scikit-learn has it, and class 1 is another number."""
+    X, y = rows(0.9, 0.8), np.ones(2, int)
+    selective = SelectiveClassifier(Told(), threshold=0.5).fit(X, y)
+    assert selective.selective_score(X, -y).n_wrong == 2
