@@ -17,8 +17,8 @@ from threadpoolctl import threadpool_limits
 
 from skclip import BayesAdapterClassifier
 
-# Not by leave-one-out and not in units of the features, as C is neither.
-FIXED = {"logit_scale": 1.0, "temperature": 1.0, "device": "cpu"}
+# The same prior in every direction, no temperature and no unit of the features, as C has neither.
+FIXED = {"prior_shape": "isotropic", "logit_scale": 1.0, "temperature": 1.0, "device": "cpu"}
 
 
 class LogisticRegression(BayesAdapterClassifier):

@@ -45,6 +45,7 @@ def with_parameters_of(theirs, n_classes):
     """One row of weights w for two classes is two of -w / 2 and w / 2, of half the penalty."""
     return BayesAdapterClassifier(
         prior_precision=(2 if n_classes == 2 else 1) / theirs.C,
+        prior_shape="isotropic",
         temperature=1.0,
         logit_scale=1.0,
         class_weight=theirs.class_weight,
