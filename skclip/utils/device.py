@@ -54,8 +54,8 @@ def _check_computes(device: torch.device) -> None:
     try:
         float(torch.ones((), device=device))
     except (RuntimeError, NotImplementedError, AssertionError, ImportError) as exc:
-        reason = str(exc).strip().partition("\n")[0]
+        reason = str(exc).strip().partition("\n")[0].rstrip(".")
         raise ValueError(
-            f"device={str(device)!r} was asked for but torch cannot compute on it here: {reason} "
+            f"device={str(device)!r} was asked for but torch cannot compute on it here: {reason}. "
             "Pass device='auto' or device='cpu'."
         ) from exc
