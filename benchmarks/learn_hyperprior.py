@@ -135,7 +135,6 @@ class Tasks:
         self.data = np.array([task.data for task in tasks])
         self.shots = np.array([task.shots for task in tasks])
         self.ordinary = np.array([task.is_ordinary for task in tasks])
-        self.views = np.array([task.n_views > 1 for task in tasks])
         self.known = {name: np.array([one[name] for one in known]) for name in known[0]}
         self.curves = {name: np.stack([one[name] for one in curves]) for name in curves[0]}
         self.regret = self.curves["loss"] - self.curves["loss"].min(axis=(1, 2), keepdims=True)

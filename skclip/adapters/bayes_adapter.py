@@ -149,10 +149,9 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
 
     Notes
     -----
-    A fit costs O(n d c) per product with the Hessian. "auto" solves one problem per candidate
-    precision, warm-started, and needs one factorisation per class and candidate;
-    GridSearchCV over precisions takes one fit from scratch per candidate and fold instead.
-    Work is in float64 on the CPU, in float32 on large problems and GPUs.
+    A fit costs O(n d c) per product with the Hessian; ``temperature="auto"`` needs one
+    factorisation per class besides. Work is in float64 on the CPU, in float32 on large
+    problems and GPUs.
 
     A full posterior needs one eigenproblem of size min(m, r) per class, with m the rows that
     hold 99.9 % of its curvature (all rows below 4096 rows times classes, 99 % above a

@@ -68,10 +68,10 @@ def describe(problem: LinearProblem, n_views: float = 1.0) -> dict[str, float]:
 def text_hyperprior(problem: LinearProblem, n_views: float = 1.0) -> Hyperprior:
     r"""Centres that are linear in what :func:`describe` says, learned over many tasks.
 
-    The precision stands at its centre: over these tasks a search by leave-one-out chose no
-    better. More classes need a firmer prior, a text that fits less well a looser one. The
-    temperature grows with how badly the text fits, with how far apart texts are, and with the
-    shots.
+    The precision stands at its centre; what leave-one-out would choose around it is in
+    docs/tables/left_out_rules.rst. More classes need a firmer prior, a text that fits less well a
+    looser one. The temperature grows with how badly the text fits, with how far apart texts are,
+    and with the shots.
     """
     known = describe(problem, n_views)
     log_precision, log_temperature = (

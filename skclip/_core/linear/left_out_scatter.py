@@ -51,7 +51,9 @@ def scatter_shift(
     gone = left.sum(dim=1)
     rest = total[y[rows[:, 0]]] - gone
     # The mean of the class moves by that of the image; where the class goes, its scatter does.
-    pull = torch.where(rest > 1e-9 * gone, 1.0 / rest.clamp(min=1e-300), torch.zeros_like(rest))
+    pull = torch.where(
+        rest > 1e-9 * gone, 1.0 / rest.clamp(min=torch.finfo(a.dtype).tiny), torch.zeros_like(rest)
+    )
     mean = (left[..., None] * R[rows]).sum(dim=1, keepdim=True) * pull.sqrt()[:, None, None]
     V = torch.cat([left.sqrt()[..., None] * R[rows], mean], dim=1) * problem.scatter_share**0.5
     force = -torch.softmax(scores, dim=1)
