@@ -7,7 +7,6 @@ import numpy as np
 from skclip.benchmark.array_files import read_arrays
 from skclip.benchmark.figures import style_of
 from skclip.benchmark.runner import prediction_path
-from skclip.benchmark.study import label_of
 from skclip.exceptions import DatasetError
 from skclip.metrics import risk_coverage_curve
 from skclip.metrics.binning import bin_confidences, bin_edges
@@ -86,7 +85,7 @@ def reliability_diagrams(study, pooled):
             ax.plot(
                 bins.confidence[seen], bins.accuracy[seen], linewidth=1.3, markersize=4, **style
             )
-            ax.set_title(label_of(method), fontsize="small")
+            ax.set_title(study.label_of(method), fontsize="small")
             ax.set(xlim=(0, 1), ylim=(0, 1))
         for ax in axes[len(pooled) :]:
             ax.set_visible(False)
@@ -110,7 +109,7 @@ def risk_coverage_curves(study, pooled):
         for method, (confidence, correct) in pooled.items():
             coverage, risk = _risk(confidence, correct)
             style = style_of(study.methods.index(method)) | {"marker": None}
-            ax.plot(coverage, risk, linewidth=1.3, label=label_of(method), **style)
+            ax.plot(coverage, risk, linewidth=1.3, label=study.label_of(method), **style)
             top = max(top, risk[coverage >= 0.05].max())
         ax.set(xlim=(0, 1), ylim=(0, max(1.05 * top, 1e-3)))
         ax.set(xlabel="Coverage (share of the predictions accepted)")

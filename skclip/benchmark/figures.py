@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from skclip.benchmark.study import label_of
-
 __all__ = ["curves_over_shots", "draw", "for_file", "for_page", "rank_diagram", "style_of"]
 
 # Of Okabe and Ito, without their yellow, which white swallows; None is the text's colour.
@@ -85,7 +83,7 @@ def curves_over_shots(study, metrics, backbone):
         for ax, (metric, (title, factor, *_)) in zip(axes, metrics.items(), strict=True):
             found = study.intervals(metric, settings)
             for index, (method, by_shots) in enumerate(found.iterrows()):
-                _curve(ax, by_shots, factor, style_of(index), label_of(method))
+                _curve(ax, by_shots, factor, style_of(index), study.label_of(method))
             ax.set_xscale("log", base=2)
             ax.set_xticks(study.shots, [str(shots) for shots in study.shots])
             ax.set(xlabel="Shots per class", ylabel=title)
@@ -106,7 +104,7 @@ def _curve(ax, by_shots, factor, style, label):
         )
 
 
-def rank_diagram(test):
+def rank_diagram(test, label_of):
     """Fill of a figure: methods at their mean ranks, bars over those that do not differ."""
     order = np.argsort(test.mean_ranks, kind="stable")
     k = len(order)

@@ -29,8 +29,10 @@ def write_manifest(out: Path, sources: Iterable[Source], methods: Sequence[Metho
             "left_out": len(source.data.left_out),
         }
     for method in methods:
+        known["methods"].pop(method.name, None)
         if METHODS.get(method.name) is not method:
             known["methods"][method.name] = {
+                "label": method.label,
                 "estimator": method.estimator,
                 "parameters": _jsonable(dict(method.parameters)),
                 "recipe": method.recipe,
@@ -82,6 +84,7 @@ def _is_manifest(found):
         for entry in found["datasets"].values()
     ) and all(
         isinstance(entry, dict)
+        and isinstance(entry.get("label", ""), str)
         and isinstance(entry.get("estimator"), str)
         and isinstance(entry.get("recipe"), str | None)
         and (entry.get("parameters") is None or _is_table(entry, "parameters"))

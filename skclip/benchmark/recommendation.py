@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from skclip.benchmark.recommended_code import code_of
-from skclip.benchmark.study import Interval, Study, interval, label_of
+from skclip.benchmark.study import Interval, Study, interval
 
 __all__ = ["Guessing", "Recommendation", "recommend"]
 
@@ -224,7 +224,7 @@ def recommend(
     enough = curve[most]["accuracy"].mean - tolerance
     return Recommendation(
         method=method,
-        label=label_of(method),
+        label=study.label_of(method),
         backbone=backbone,
         n_datasets=len(settings),
         n_draws=len(losses[method, backbone]),
@@ -284,7 +284,7 @@ def _as_good(study, losses, method, backbone):
         if other != method and values is not None and len(values) == len(best) > 1:
             difference = interval((values - best).dropna())
             if difference.low <= 0:
-                yield label_of(other)
+                yield study.label_of(other)
 
 
 def _points(fraction):

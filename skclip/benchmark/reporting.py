@@ -129,7 +129,7 @@ def _figures(study):
                 "A bar joins methods that do not differ significantly."
             )
             size = (8.5, 1.3 + 0.17 * len(test.methods) + 0.09 * len(test.groups()))
-            yield f"ranks_{metric}", rank_diagram(test), size, caption
+            yield f"ranks_{metric}", rank_diagram(test, study.label_of), size, caption
 
 
 def _page(study, tables, figures):

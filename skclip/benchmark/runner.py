@@ -3,7 +3,6 @@
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from skclip.benchmark.episodes import Episode, draw_support
 from skclip.benchmark.evaluation import KEY, VALUES, Cell, evaluate, made_from
@@ -23,6 +21,7 @@ from skclip.benchmark.results import ResultFile
 from skclip.benchmark.sources import read_sources
 from skclip.exceptions import StudyError, StudyWarning
 from skclip.utils.files import replace_file, slug, write_text
+from skclip.utils.locks import locked
 from skclip.utils.messages import listing
 
 __all__ = ["prediction_path", "read_results", "run"]
@@ -121,7 +120,11 @@ def run(
     shots = _integers("shots", shots, 1)
     seeds = _integers("seeds", seeds, 0)
     _check_rest(calibrators, n_jobs, store_predictions)
-    with _alone(out):
+    out.mkdir(parents=True, exist_ok=True)
+    waiting = f"Another run writes to {out}; this one waits until it is done."
+    with locked(
+        out / ".lock", waiting, partial(warnings.warn, category=StudyWarning, stacklevel=4)
+    ):
         sources = read_sources(datasets, out, verbose)
         results = ResultFile(out / RESULTS, KEY, VALUES)
         done = results.read()
@@ -169,26 +172,6 @@ def _check_rest(calibrators, n_jobs, store_predictions):
         raise StudyError(f"n_jobs must be an integer other than 0, or None; got {n_jobs!r}.")
     if not isinstance(store_predictions, bool):
         raise StudyError(f"store_predictions must be true or false; got {store_predictions!r}.")
-
-
-@contextmanager
-def _alone(out):
-    """Holds the folder: of two runs one works, and the other says that it waits."""
-    out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        warnings.warn(
-            f"Another run writes to {out}; this one waits until it is done.",
-            StudyWarning,
-            stacklevel=4,
-        )
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _cells(sources, methods, shots, seeds, calibrators):

@@ -12,12 +12,13 @@ from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 from skclip.benchmark.evaluation import KEY, MEASURED, METRICS, TESTED
+from skclip.benchmark.manifest import read_manifest
 from skclip.benchmark.method_registry import METHODS
 from skclip.benchmark.runner import RESULTS, read_results
 from skclip.exceptions import DatasetError
 from skclip.utils.messages import listing
 
-__all__ = ["Interval", "Setting", "Study", "interval", "label_of"]
+__all__ = ["Interval", "Setting", "Study", "interval"]
 
 CONFIDENCE = 0.95
 _PLUS = " + "
@@ -130,6 +131,7 @@ class Study:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         rows = read_results(folder)
         self.folder = Path(folder).expanduser()
+        self._own_methods = read_manifest(self.folder)["methods"]
         self.failed = [row for row in rows if row["status"] != "ok"]
         fine = [row for row in rows if row["status"] == "ok"]
         if not fine:
@@ -226,13 +228,23 @@ class Study:
         """
         return [setting for setting in self.settings if setting.backbone == backbone]
 
+    def label_of(self, method: str) -> str:
+        """What tables and figures print for a method: not more than can be read there.
 
-def label_of(method: str) -> str:
-    """What tables and figures print for a method: not more of a name than can be read there."""
-    name, plus, calibrator = method.partition(_PLUS)
-    known = METHODS.get(name)
-    name = known.label if known else name
-    return (name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…") + plus + calibrator
+        Parameters
+        ----------
+        method : str
+
+        Returns
+        -------
+        str
+            The label of the study's own method, else that of METHODS, else the name.
+        """
+        name, plus, calibrator = method.partition(_PLUS)
+        own = self._own_methods.get(name)
+        known = own.get("label") if own else name in METHODS and METHODS[name].label
+        label = known or name
+        return (label if len(label) <= _LONGEST else f"{label[:_LONGEST]}…") + plus + calibrator
 
 
 def _numbers(cells: pd.DataFrame, folder: Path) -> pd.DataFrame:

@@ -7,7 +7,6 @@ import pandas as pd
 
 from skclip.benchmark.evaluation import THRESHOLDS
 from skclip.benchmark.ranks import ALPHA, rank_methods
-from skclip.benchmark.study import label_of
 from skclip.utils.files import slug
 
 __all__ = ["CROSS", "Table", "study_tables"]
@@ -83,7 +82,9 @@ def over_shots(study, metric, backbone, groups, end=""):
     return Table(
         f"{metric}{end}{_suffix(study, backbone)}",
         f"{title}, over shots per class{_of(study, backbone)}",
-        found.map(lambda value: value.text(decimals, factor)).rename(label_of, level="Method"),
+        found.map(lambda value: value.text(decimals, factor)).rename(
+            study.label_of, level="Method"
+        ),
         f"{_MEANING.get(metric, '')}Mean over draws ± half of its 95 % interval over them; the "
         f"{'largest' if sign < 0 else 'smallest'} mean is bold.",
         _smallest(scores, "Data set"),
@@ -102,7 +103,7 @@ def selective(study, kind, backbone):
     cells = rows.groupby(["shots", "setting", "method"], sort=False)[[*columns.values()]]
     means = cells.mean().where(cells.count().ge(cells.size() / 2, axis=0))
     means.index.names = ["Shots", "Data set", "Method"]
-    means = means.rename(label_of, level="Method")
+    means = means.rename(study.label_of, level="Method")
     entries = means.map(lambda mean: CROSS if np.isnan(mean) else f"{100 * mean:.1f}")
     return Table(
         f"{kind}_coverage{_suffix(study, backbone)}",
@@ -137,7 +138,7 @@ def shifts(study, backbone):
         f"Domain generalisation at {shots} shots{_of(study, backbone)}",
         pd.concat(found, names=["Metric", "Fitted on", "Method"])
         .map(lambda value: value.text(1, 100))
-        .rename(label_of, level="Method"),
+        .rename(study.label_of, level="Method"),
         "Where a shift has fewer classes, probabilities are those of its classes, renormalised.",
     )
 
@@ -150,7 +151,7 @@ def mean_ranks(study):
         return None
     ranks = pd.DataFrame({name: pd.Series(t.mean_ranks, t.methods) for name, t in tests.items()})
     ranks = ranks.reindex([method for method in study.methods if method in ranks.index])
-    entries = ranks.map(_two_decimals).rename(label_of).rename_axis("Method")
+    entries = ranks.map(_two_decimals).rename(study.label_of).rename_axis("Method")
     entries.loc["Friedman's p"] = [_p_value(test.p_value) for test in tests.values()]
     entries.loc[f"Critical difference, {100 * ALPHA:.0f} %"] = [
         _two_decimals(test.critical_difference) for test in tests.values()
@@ -175,7 +176,7 @@ def cost(study):
     return Table(
         "fit_seconds",
         "Seconds of a fit, over shots per class",
-        seconds.map(_two_decimals).rename(label_of).rename_axis("Method"),
+        seconds.map(_two_decimals).rename(study.label_of).rename_axis("Method"),
         "Median over data sets and draws, by one thread.",
     )
 

@@ -1,14 +1,15 @@
 """Reading the few-shot data sets from their published layouts, and checking what is found."""
 
 import json
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from skclip.datasets.few_shot_registry import FEW_SHOT_DATASETS, FewShotSpec
 from skclip.datasets.image_dataset import ImageDataset, ImageList
-from skclip.exceptions import DatasetError
-from skclip.utils.image_files import is_hidden
+from skclip.exceptions import DatasetError, LeftOutWarning
+from skclip.utils.image_files import FoundImages, is_hidden, search_images
 from skclip.utils.messages import listing
 
 __all__ = ["load_few_shot_dataset"]
@@ -44,6 +45,11 @@ def load_few_shot_dataset(
     DatasetError
         If a file or folder is missing, cannot be parsed, names an image twice, or the
         numbers differ; the message says what to put where.
+
+    Warns
+    -----
+    LeftOutWarning
+        If class folders hold files that are no images.
 
     Notes
     -----
@@ -184,10 +190,9 @@ def _read_imagenet_folders(spec: FewShotSpec, folder: Path) -> Read:
 def _read_imagenet_numbers(spec: FewShotSpec, folder: Path) -> Read:
     """Folders 0 to 999, positions in ``classnames.txt``."""
     names = list(_imagenet_names(spec, folder).values())
-    rows: list[tuple[Path, int]] = []
-    for label in range(len(names)):
-        rows += [(path, label) for path in _files(spec, folder / spec.images / str(label))]
-    return dict(enumerate(names)), {"test": ImageList.of(rows)}
+    images = folder / spec.images
+    by_label = {label: images / str(label) for label in range(len(names))}
+    return dict(enumerate(names)), {"test": _images_of(spec, images, by_label)}
 
 
 _LAYOUTS = {
@@ -211,7 +216,7 @@ def _class_folders(
     """Labels are positions among ImageNet's sorted folder names, also where most are absent."""
     position = {synset: label for label, synset in enumerate(sorted(names))}
     labels: dict[int, str] = {}
-    rows: list[tuple[Path, int]] = []
+    by_label: dict[int, Path] = {}
     children = (p for p in _children(spec, folder) if p.is_dir() and not is_hidden(p.name))
     for child in sorted(children):
         if child.name not in position:
@@ -220,8 +225,8 @@ def _class_folders(
                 f"{_remedy(spec)}"
             )
         labels[position[child.name]] = names[child.name]
-        rows += [(path, position[child.name]) for path in _files(spec, child)]
-    return labels, ImageList.of(rows)
+        by_label[position[child.name]] = child
+    return labels, _images_of(spec, folder, by_label)
 
 
 def _lines(spec: FewShotSpec, path: Path) -> list[str]:
@@ -242,9 +247,22 @@ def _children(spec: FewShotSpec, folder: Path) -> list[Path]:
         ) from error
 
 
-def _files(spec: FewShotSpec, folder: Path) -> list[Path]:
-    """Files that are not hidden, sorted."""
-    return [p for p in _children(spec, folder) if p.is_file() and not is_hidden(p.name)]
+def _images_of(spec: FewShotSpec, folder: Path, by_label: dict[int, Path]) -> ImageList:
+    """Images directly in the class folders of `folder`, in the order of `by_label`."""
+    found = {}
+    for label, child in by_label.items():
+        _children(spec, child)  # an error of ours where there is none
+        found[label] = search_images(child, exclude="*/*")
+    left_out = sum((images.left_out for images in found.values()), Counter[str]())
+    if left_out.keys() - {"hidden"}:
+        paths = [path for images in found.values() for path in images.paths]
+        warnings.warn(
+            f"Not every file in the class folders of {folder} is an image: "
+            f"{FoundImages(paths, left_out).counts}.",
+            LeftOutWarning,
+            stacklevel=5,
+        )
+    return ImageList.of([(p, label) for label, images in found.items() for p in images.paths])
 
 
 # -- checks -----------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -14,7 +14,9 @@ logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def locked(path: Path, waiting: str = "") -> Iterator[None]:
+def locked(
+    path: Path, waiting: str = "", say: Callable[[str], object] = logger.warning
+) -> Iterator[None]:
     """Hold a lock, which nobody else holds meanwhile; the file `path` stays afterwards.
 
     Parameters
@@ -23,14 +25,16 @@ def locked(path: Path, waiting: str = "") -> Iterator[None]:
         Its folder must exist. Where it may not be written, there is no lock: nothing else can be
         written there either.
     waiting : str, default=""
-        What to say in the log when another process holds it.
+        What to say when another process holds it.
+    say : callable, default=logger.warning
+        How to say it.
     """
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         if waiting:
-            logger.warning(waiting)
+            say(waiting)
         lock.acquire()
     except OSError as exc:
         if exc.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):

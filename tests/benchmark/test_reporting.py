@@ -14,12 +14,11 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from skclip.benchmark import Study, interval, report, run
+from skclip.benchmark import Study, interval, recommend, report, run
 from skclip.benchmark.diagrams import _risk, pooled_predictions, reliability_diagrams
 from skclip.benchmark.figures import curves_over_shots, rank_diagram
 from skclip.benchmark.ranks import compare_ranks
 from skclip.benchmark.rendering import to_csv, to_latex, to_rst
-from skclip.benchmark.study import label_of
 from skclip.benchmark.tables import CROSS, Table
 from skclip.exceptions import DatasetError
 
@@ -123,10 +122,32 @@ def test_shifts_stand_beside_what_was_fitted(tmp_path):
     assert {line[0] for line in table(out, "accuracy")[1:]} == {"imagenet"}
 
 
-def test_methods_are_printed_by_their_labels():
+def test_methods_are_printed_by_their_labels(results):
+    label_of = Study(results).label_of
     assert label_of("zs-lp") == "ZS-LP"
     assert label_of("lp++ + temperature") == "LP++ + temperature"
     assert label_of("mine") == "mine"
+
+
+def test_a_method_of_a_study_has_its_own_label_until_it_is_that_of_the_registry(
+    feature_file, tmp_path
+):
+    """Everywhere: in tables, figures and the recommendation."""
+    study = {"datasets": [{"features": str(feature_file), "name": "small"}], "out": tmp_path}
+    study |= {"shots": (1, 2), "seeds": (1, 2), "verbose": 0}
+    own = {"name": "gda", "estimator": "GaussianDAClassifier", "label": "Ours & <theirs>"}
+    run(**study, methods=[own], calibrators=("none", "temperature"))
+    label = "Ours & <theirs>"
+    assert recommend(tmp_path).label.startswith(label)
+    out = report(tmp_path)
+    for name in ("accuracy", "mean_ranks", "fit_seconds", "sample_coverage"):
+        if (out / "tables" / f"{name}.csv").exists():
+            assert f"{label} + temperature" in (out / "tables" / f"{name}.csv").read_text(), name
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert label not in page
+    assert "Ours &amp; &lt;theirs&gt;" in page
+    run(**study, methods=["gda"])
+    assert Study(tmp_path).label_of("gda") == "GDA"
 
 
 def test_every_format_escapes_what_it_must():
@@ -200,13 +221,13 @@ def test_curves_are_the_means_with_their_intervals(results):
             assert (box.y0, box.y1) == pytest.approx(((mean - half).min(), (mean + half).max()))
     assert next(bands, None) is None
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == [label_of(method) for method in study.methods]
+    assert labels == [study.label_of(method) for method in study.methods]
 
 
 def test_the_rank_diagram_has_methods_at_their_ranks_and_bars_over_equals():
     test = compare_ranks(("gda", "bayes", "clap", "proker"), np.tile([1, 2, 3, 4], (20, 1)))
     figure = Figure()
-    rank_diagram(test)(figure)
+    rank_diagram(test, {"bayes": "BayesAdapter"}.get)(figure)
     (axes,) = figure.axes
     stems = [line.get_xdata()[0] for line in axes.lines if line.get_linewidth() == 0.8]
     assert sorted(stems) == [1, 2, 3, 4]

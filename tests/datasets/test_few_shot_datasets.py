@@ -15,7 +15,7 @@ from skclip.datasets import (
     load_few_shot_dataset,
     tiny_clip,
 )
-from skclip.exceptions import DatasetError
+from skclip.exceptions import DatasetError, LeftOutWarning
 from skclip.prompts import get_templates
 
 from .image_trees import N_CLASSES, PER_CLASS, class_names, small_spec, write_tree
@@ -183,6 +183,20 @@ def test_an_unknown_folder_is_refused(tmp_path):
     (folder / "imagenet-a" / "n99999999").mkdir()
     with pytest.raises(DatasetError, match=r"must be in classnames\.txt; got 'n99999999'"):
         load_few_shot_dataset(small_spec("imagenet-a"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["imagenet", "imagenet-a", "imagenet-v2"])
+def test_files_that_are_no_images_are_left_out_and_said(name, tmp_path):
+    """As of any folder of images; they were images of their class, unreadable ones."""
+    folder = write_tree(name, tmp_path)
+    whole = load_few_shot_dataset(small_spec(name), tmp_path)
+    inside = next(folder.rglob("*.[jJ]*")).parent
+    for file in ("notes.txt", "boxes.xml", ".hidden.jpg"):
+        (inside / file).write_text("no image")
+    with pytest.warns(LeftOutWarning, match="left out: 1 .txt, 1 .xml, 1 hidden"):
+        again = load_few_shot_dataset(small_spec(name), tmp_path)
+    np.testing.assert_array_equal(again.test.paths, whole.test.paths)
+    np.testing.assert_array_equal(again.test.labels, whole.test.labels)
 
 
 def test_labels_of_a_shift_are_those_of_imagenet(tmp_path):
