@@ -4,14 +4,16 @@ Run it as ``SKCLIP_FEATURE_SETS=folder OMP_NUM_THREADS=1 python benchmarks/learn
 
 For every task of ``tasks.py`` the mode is found for seven precisions; its test rows say what
 each precision and temperature is worth (log-loss, confidence minus accuracy), its support rows
-what leave-one-out would say. The coefficients, the width of the temperature and the weight of
-lone rows minimise the mean over tasks of
+what leave-one-out would say. The coefficients and the weight of lone rows minimise the mean over
+tasks of
 
     log((loss + 0.1) / (best + 0.1)) + 0.01 gap²,
 
 loss being the test loss of what the *whole* rule chooses, best the smallest on the grid, and
 gap = 100 (confidence - accuracy), at most 10; ordinary tasks count three times. Small
-coefficients are preferred. Written are
+coefficients are preferred. The width of the temperature is the spread of the best temperatures
+around what is expected of them by coefficients that were learned without their data set: what
+new data are like, not what was learned from. Written are
 
 - ``skclip/_core/linear/learned_hyperprior.py``, from all tasks: what the package reads;
 - ``docs/tables/hyperprior.rst``: the coefficients, and the error on the tasks of each data set
@@ -46,10 +48,8 @@ TARGET = Path(skclip.__file__).parent / "_core" / "linear" / "learned_hyperprior
 TAU = 100.0
 
 OF_PRECISION = ("intercept", "log_classes", "log_text_loss")
-OF_TEMPERATURE = (
-    *("intercept", "log_text_loss", "log_text_distance"),
-    *("log_shots", "log_views"),
-)
+OF_TEMPERATURE = ("intercept", "log_text_loss", "log_shots", "log_views")
+FIRST_WIDTH = 0.2
 FLOOR, GAP_COST, LARGEST_GAP, ORDINARY_WEIGHT = 0.1, 0.01, 10.0, 3.0
 
 
@@ -139,6 +139,10 @@ class Tasks:
         self.curves = {name: np.stack([one[name] for one in curves]) for name in curves[0]}
         self.regret = self.curves["loss"] - self.curves["loss"].min(axis=(1, 2), keepdims=True)
 
+    def by_data_set(self):
+        """Which tasks are of a data set, for each."""
+        return [self.data == name for name in np.unique(self.data)]
+
     def at(self, values, which, log_precision):
         """Rows of `values` (tasks, temperatures) at a precision, linearly between grid points."""
         place = np.interp(log_precision, self.precisions, np.arange(len(self.precisions)))
@@ -153,7 +157,8 @@ class Tasks:
 class Rule:
     """Linear centres of log precision and log temperature, and leave-one-out for the latter.
 
-    Numbers are in one vector: the coefficients, log width and log weight of lone rows.
+    Numbers are in one vector: the coefficients and log weight of lone rows. `width` is that of
+    the log temperature, :meth:`spread` says what it should be.
     """
 
     def __init__(
@@ -165,18 +170,24 @@ class Rule:
     ):
         self.of_precision, self.of_temperature = of_precision, of_temperature
         self.leaves_out, self.counts_lone_rows = leaves_out, counts_lone_rows
+        self.width = FIRST_WIDTH
 
     def split(self, numbers):
         p, q = len(self.of_precision), len(self.of_temperature)
-        return numbers[:p], numbers[p : p + q], *np.exp(np.clip(numbers[p + q :], -4.0, 1.0))
+        return numbers[:p], numbers[p : p + q], math.exp(np.clip(numbers[-1], -4.0, 1.0))
+
+    def centres(self, numbers, tasks, which):
+        """Expected log precision and log temperature."""
+        of_precision, of_temperature, _ = self.split(numbers)
+        log_precision = _linear(of_precision, self.of_precision, tasks, which)
+        log_precision = np.clip(log_precision, tasks.precisions[0], tasks.precisions[-1])
+        return log_precision, _linear(of_temperature, self.of_temperature, tasks, which)
 
     def outcome(self, numbers, tasks, which):
         """(regret, gap) of tasks `which` under what the rule chooses."""
-        of_precision, of_temperature, width, lone = self.split(numbers)
-        log_precision = _linear(of_precision, self.of_precision, tasks, which)
-        log_precision = np.clip(log_precision, tasks.precisions[0], tasks.precisions[-1])
-        centre = _linear(of_temperature, self.of_temperature, tasks, which)
-        score = 0.5 * ((tasks.temperatures - centre[:, None]) / width) ** 2
+        _, _, lone = self.split(numbers)
+        log_precision, centre = self.centres(numbers, tasks, which)
+        score = 0.5 * ((tasks.temperatures - centre[:, None]) / self.width) ** 2
         if self.leaves_out:
             score += tasks.at(tasks.curves["left_out"], which, log_precision)
             if self.counts_lone_rows:
@@ -190,7 +201,7 @@ class Rule:
     def cost(self, numbers, tasks, which):
         regret, gap = self.outcome(numbers, tasks, which)
         weight = np.where(tasks.ordinary[which], ORDINARY_WEIGHT, 1.0)
-        of_precision, of_temperature, _, lone = self.split(numbers)
+        of_precision, of_temperature, lone = self.split(numbers)
         small = 0.001 * np.sum(of_precision[1:] ** 2) + 0.01 * np.sum(of_temperature[1:] ** 2)
         small += 0.001 * (math.log(lone) + 2) ** 2
         gap = np.minimum(np.abs(gap), LARGEST_GAP)
@@ -198,10 +209,26 @@ class Rule:
 
     def fit(self, tasks, which):
         """The numbers that cost least on the tasks `which`."""
-        start = np.zeros(len(self.of_precision) + len(self.of_temperature) + 2)
+        start = np.zeros(len(self.of_precision) + len(self.of_temperature) + 1)
         start[0], start[len(self.of_precision)] = tasks.precisions.mean(), tasks.temperatures.mean()
-        start[-2:] = math.log(0.2), math.log(0.1)
+        start[-1] = math.log(0.1)
         return minimize(self.cost, start, (tasks, which), method="BFGS").x
+
+    def spread(self, tasks):
+        """Of best log temperatures around centres learned without their data set.
+
+        The mean is weighted by how much a temperature matters to the task.
+        """
+        squares, weights = np.empty((2, len(tasks.data)))
+        for own in tasks.by_data_set():
+            numbers = self.fit(tasks, np.flatnonzero(~own))
+            log_precision, centre = self.centres(numbers, tasks, np.flatnonzero(own))
+            regret = tasks.at(tasks.regret, np.flatnonzero(own), log_precision)
+            best = tasks.temperatures[regret.argmin(axis=1)]
+            off = np.abs(tasks.temperatures - best[:, None])
+            near = np.where((off > 0.1) & (off < 0.4), regret - regret.min(axis=1)[:, None], 0.0)
+            squares[own], weights[own] = (best - centre) ** 2, near.sum(axis=1)
+        return math.sqrt(np.average(squares, weights=weights * tasks.ordinary))
 
 
 def _linear(coefficients, names, tasks, which):
@@ -229,9 +256,6 @@ RULES = {
     "regression": Rule(leaves_out=False),
     "regression, leave-one-out": Rule(),
     "the same without the number of views": Rule(of_temperature=OF_TEMPERATURE[:-1]),
-    "the same without the texts' distance": Rule(
-        of_temperature=("intercept", "log_text_loss", "log_shots", "log_views")
-    ),
 }
 CHOSEN = "regression, leave-one-out"
 # Without a text a left-out lone row leaves its class with nothing.
@@ -257,8 +281,7 @@ HEADER = (
 def left_out_data_sets(rule, tasks):
     """(regret, gap) of every task under numbers learned without its data set."""
     regret, gap = np.empty((2, len(tasks.data)))
-    for data in np.unique(tasks.data):
-        own = tasks.data == data
+    for own in tasks.by_data_set():
         numbers = rule.fit(tasks, np.flatnonzero(~own))
         regret[own], gap[own] = rule.outcome(numbers, tasks, np.flatnonzero(own))
     return regret, gap
@@ -282,6 +305,9 @@ LEARNED_HEADER = ("of", "quantity", "coefficient")
 
 def learn(tasks, rules, chosen):
     """The numbers of the chosen rule from all tasks, and rows of both tables."""
+    width = rules[chosen].spread(tasks)
+    for rule in rules.values():
+        rule.width = width
     table = [
         row
         for name, rule in rules.items()
@@ -291,7 +317,7 @@ def learn(tasks, rules, chosen):
     numbers = rule.fit(tasks, everything)
     outcome = rule.outcome(numbers, tasks, everything)
     table += rows_of("learned from all, in sample", tasks, *outcome)
-    of_precision, of_temperature, width, lone = rule.split(numbers)
+    of_precision, of_temperature, lone = rule.split(numbers)
     learned = [
         ("log precision", *pair) for pair in zip(rule.of_precision, of_precision, strict=True)
     ]

@@ -61,7 +61,7 @@ class UncertaintyMixin:
         >>> from skclip.datasets import make_clip_features
         >>> data = make_clip_features(8, 5, random_state=0)
         >>> classifier = BayesAdapterClassifier(
-        ...     data.prototypes, posterior=Laplace(temperature=0.1)
+        ...     data.prototypes, prior_precision=30.0, posterior=Laplace(temperature=0.1)
         ... ).fit(data.X, data.y)
         >>> known = classifier.predict_uncertainty(data.X_test)
         >>> strange = classifier.predict_uncertainty(-data.X_test)

@@ -156,7 +156,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     >>> bool(risk <= 0.05), bool(0.5 < coverage < 1)
     (True, True)
     >>> selective.predict(data.X_test[15:24])
-    array([-1,  0,  0,  0,  0,  0,  0,  0, -1])
+    array([-1,  0,  0,  0,  0,  0,  0,  0,  0])
     """
 
     _parameter_constraints: dict = {

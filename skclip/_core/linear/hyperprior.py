@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
-
 from skclip._core.linear import learned_hyperprior
 from skclip._core.linear.objective import LinearProblem
 from skclip._core.linear.temperature_scaling import weighted_log_loss
@@ -41,8 +39,6 @@ def describe(problem: LinearProblem, n_views: float = 1.0) -> dict[str, float]:
     - ``log_shots``: log of the weight of the rows per class;
     - ``log_text_loss``: log of the zero-shot loss of the support rows over that of a good text,
       :math:`\log(\ell / 0.09 \log c)`, shrunk towards 0 by ten pseudo-rows;
-    - ``log_text_distance``: log of the mean squared distance from a prototype to the nearest
-      other one, of unit vectors, over 0.3;
     - ``log_views``: :math:`\log_{10}` of the number of views that a row is the mean of.
     """
     c = len(problem.prior_mean)
@@ -52,15 +48,11 @@ def describe(problem: LinearProblem, n_views: float = 1.0) -> dict[str, float]:
     scores = problem.logit_scale * (problem.X @ problem.prior_mean.T)
     typical = _TYPICAL_LOSS * math.log(max(c, 2))
     loss = float(weighted_log_loss(scores, problem.y, a)) / max(total, 1e-300)
-    unit = torch.nn.functional.normalize(problem.prior_mean, dim=1)
-    nearest = (unit @ unit.T).fill_diagonal_(-1.0).amax(dim=1)
-    distance = float((2.0 - 2.0 * nearest).mean())
     return {
         "intercept": 1.0,
         "log_classes": math.log(c / 30),
         "log_shots": math.log(max(total / c, 1e-3)),
         "log_text_loss": math.log(share * loss / typical + 1.0 - share),
-        "log_text_distance": math.log(max(distance, 0.01) / 0.3),
         "log_views": math.log10(n_views),
     }
 
@@ -70,8 +62,7 @@ def text_hyperprior(problem: LinearProblem, n_views: float = 1.0) -> Hyperprior:
 
     The precision stands at its centre; what leave-one-out would choose around it is in
     docs/tables/left_out_rules.rst. More classes need a firmer prior, a text that fits less well a
-    looser one. The temperature grows with how badly the text fits, with how far apart texts are,
-    and with the shots.
+    looser one. The temperature grows with how badly the text fits, and with the shots.
     """
     known = describe(problem, n_views)
     log_precision, log_temperature = (

@@ -30,15 +30,12 @@ def test_what_is_known_of_a_task(problem):
     scores = 5.0 * problem.X @ problem.prior_mean.T
     losses = torch.nn.functional.cross_entropy(scores, problem.y, reduction="none")
     typical = 0.09 * math.log(c)
-    unit = problem.prior_mean / problem.prior_mean.norm(dim=1, keepdim=True)
-    apart = torch.cdist(unit, unit).square() + 9 * torch.eye(4)
     assert describe(problem, n_views=10) == pytest.approx(
         {
             "intercept": 1.0,
             "log_classes": math.log(4 / 30),
             "log_shots": math.log(n / 4),
             "log_text_loss": math.log((float(a @ losses) + 10 * typical) / (n + 10) / typical),
-            "log_text_distance": math.log(float(apart.amin(dim=1).mean()) / 0.3),
             "log_views": 1.0,
         }
     )
@@ -78,7 +75,7 @@ def test_more_classes_want_a_firmer_prior_and_more_shots_a_softer_temperature():
     """The signs of what was learned, which docs/theory explains."""
     assert learned_hyperprior.LOG_PRECISION["log_classes"] > 0
     assert learned_hyperprior.LOG_PRECISION["log_text_loss"] < 0
-    assert learned_hyperprior.LOG_TEMPERATURE["log_text_distance"] > 0
+    assert learned_hyperprior.LOG_TEMPERATURE["log_text_loss"] > 0
     assert learned_hyperprior.LOG_TEMPERATURE["log_shots"] > 0
 
 
