@@ -83,7 +83,7 @@ class RowDraws:
         pairs = max(1, _BLOCK // (2 * size))
         shape = int(self.kind.max()) + 1, self.n_classes
         generator = torch.Generator().manual_seed(self.seed)
-        kept = [] if self.n_draws * size <= _KEPT else None
+        kept: list[Tensor] | None = [] if self.n_draws * size <= _KEPT else None
         for start in range(0, self.n_draws // 2, pairs):
             count = min(pairs, self.n_draws // 2 - start)
             # Drawn in one type everywhere, so that precision does not change the numbers.
