@@ -62,6 +62,13 @@ class FittedModel(ABC):
         """
         yield self.logits(X)
 
+    def uncertainty_draws(self, X: Tensor) -> Iterator[Tensor]:
+        """Draws (n, c) whose disagreement says how little is known; those of predictions.
+
+        A model that predicts at one set of weights and yet knows their spread has others.
+        """
+        return self.draws(X)
+
     def log_proba(self, X: Tensor) -> Tensor:
         """(n, c) predictive log-probabilities."""
         return torch.log_softmax(self.logits(X), dim=1)

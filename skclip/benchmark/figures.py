@@ -49,8 +49,9 @@ def draw(name, fill, figsize):
         "text.parse_math": False,  # a name may have dollars in it
     }
     with rc_context(settings), warnings.catch_warnings():
-        # Text stays text: the font is the reader's.
+        # Text stays text: the font is the reader's, and so is the script.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
+        warnings.filterwarnings("ignore", "Matplotlib currently does not support")
         figure = Figure(figsize=figsize, layout="constrained")
         fill(figure)
         file = io.StringIO()
