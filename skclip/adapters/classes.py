@@ -14,7 +14,7 @@ from skclip._core.problem import Problem
 from skclip.exceptions import PrototypeMismatchError, PrototypeWarning
 from skclip.prompts import Prototypes
 from skclip.utils.arrays import as_array
-from skclip.utils.labels import as_labels, encoding_hint, label_kind, misspelled
+from skclip.utils.labels import as_labels, encoding_hint, label_kind, misspelled, mistyped
 from skclip.utils.messages import listing
 
 __all__ = ["are_labelled", "one_per_class", "resolve_classes"]
@@ -54,6 +54,7 @@ def resolve_classes(prototypes: Any, y: np.ndarray) -> tuple[np.ndarray, Prototy
         prototypes = _label_rows(prototypes, present)
     _check_known(prototypes.labels, present)
     _check_several(prototypes.labels)
+    _warn_of_mistyped(prototypes.labels, present)
     _warn_of_equal(prototypes)
     return prototypes.labels, prototypes
 
@@ -163,6 +164,7 @@ def _named_classes(prompts: Any, present: np.ndarray) -> np.ndarray:
             f"The labels in class_names must be spelled as in y; got {listed}. Use the labels of y "
             "as keys of class_names."
         )
+    extra = [label for label in extra if not mistyped([label], present)]
     if extra and unnamed:
         warnings.warn(
             f"Labels in class_names must be those of y, or of classes without images; "
@@ -172,6 +174,21 @@ def _named_classes(prompts: Any, present: np.ndarray) -> np.ndarray:
             stacklevel=2,
         )
     return np.union1d(named, present)
+
+
+def _warn_of_mistyped(labels: np.ndarray, present: np.ndarray) -> None:
+    """Warn of classes that have no image, but almost the name of one that has."""
+    known = set(present.tolist())
+    pairs = mistyped([label for label in labels.tolist() if label not in known], present.tolist())
+    if pairs:
+        listed = listing(pairs, show=lambda pair: f"{pair[0]!r} beside {pair[1]!r}")
+        warnings.warn(
+            "Labels of prototypes must be those of y, or of classes without images; got "
+            f"{listed}. A label that y does not have is a class of its own, which is predicted by "
+            "its text. Correct its spelling, or drop it, if none is meant.",
+            PrototypeWarning,
+            stacklevel=2,
+        )
 
 
 def _warn_of_equal(prototypes: Prototypes) -> None:
