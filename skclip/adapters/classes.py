@@ -46,8 +46,9 @@ def resolve_classes(prototypes: Any, y: np.ndarray) -> tuple[np.ndarray, Prototy
     _check_kind(prototypes)
     if hasattr(prototypes, "encode"):
         prototypes = prototypes.encode(_named_classes(prototypes, present))
-    elif hasattr(prototypes, "iloc"):  # a DataFrame: its index are the labels
-        prototypes = Prototypes(prototypes.to_numpy(), prototypes.index.to_numpy())
+    elif hasattr(prototypes, "iloc"):  # a DataFrame or a Series of rows: its index are the labels
+        rows = list(prototypes) if prototypes.ndim == 1 else prototypes.to_numpy()
+        prototypes = Prototypes(rows, prototypes.index.to_numpy())
     elif isinstance(prototypes, Mapping):
         prototypes = Prototypes(list(prototypes.values()), list(prototypes))
     elif not isinstance(prototypes, Prototypes):
@@ -124,11 +125,13 @@ def _has_names(prototypes: Any) -> bool:
 
 def _label_rows(array: Any, present: np.ndarray) -> Prototypes:
     """A bare array belongs to the sorted labels of y."""
+    kind = f"a {type(array).__name__}"
     array = as_array(array, "prototypes")
+    kind = f"an array of shape {array.shape}" if array.ndim else kind
     if array.ndim != 2:
         raise PrototypeMismatchError(
             "prototypes must be an array of shape (n_classes, n_features), Prototypes or "
-            f"ClassPrompts; got an array of shape {array.shape}."
+            f"ClassPrompts; got {kind}."
         )
     if len(array) != len(present):
         what = (
@@ -146,7 +149,7 @@ def _label_rows(array: Any, present: np.ndarray) -> Prototypes:
 def _named_classes(prompts: Any, present: np.ndarray) -> np.ndarray:
     """Classes of y, and those that the prompts name although y has none of them."""
     named = getattr(prompts, "class_names", None)
-    if not hasattr(named, "keys") or not len(named):
+    if not hasattr(named, "keys") or hasattr(named, "columns") or not len(named):
         return present
     named = as_labels(list(named.keys()), "The keys of class_names")
     extra = [label for label in named.tolist() if label not in set(present.tolist())]

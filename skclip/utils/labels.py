@@ -30,8 +30,8 @@ def as_labels(y: ArrayLike, name: str = "y") -> np.ndarray:
     Raises
     ------
     ValueError
-        If a label is None, NaN, NA or NaT, or strings and numbers are mixed, which NumPy would
-        turn into strings without a word.
+        If a label is None, NaN, NA or NaT, strings and numbers are mixed, which NumPy would
+        turn into strings without a word, or labels are objects that have no order.
     """
     given, labels = y, as_array(y, name)
     if labels.ndim == 0:  # no collection: whoever asked says what shape it wants
@@ -47,13 +47,20 @@ def as_labels(y: ArrayLike, name: str = "y") -> np.ndarray:
     if len(missing):
         raise ValueError(
             f"{name} must have no missing values; got {listing([flat[i] for i in missing])} at "
-            f"position(s) {listing(missing)}. Drop those samples, with their rows."
+            f"position(s) {listing(missing)}. "
+            + ("Drop those samples, with their rows." if name.startswith("y") else "Drop them.")
         )
-    if labels.dtype.kind == "O" and len({label_kind(label) for label in flat}) > 1:
-        kinds = sorted({type(label).__name__ for label in flat})
+    found = {label_kind(label) for label in flat} if labels.dtype.kind == "O" else set()
+    kinds = listing(sorted({type(label).__name__ for label in flat})) if found else ""
+    if len(found) > 1:
         raise ValueError(
-            f"{name} must hold labels of one type; got {listing(kinds)}. Convert them all, for "
-            f"instance with [str(label) for label in {name}]."
+            f"{name} must hold labels of one type; got {kinds}. Convert them all, for instance "
+            "with str(label)."
+        )
+    if found - {"text", "number"} or labels.dtype.kind == "S":
+        raise ValueError(
+            f"{name} must hold strings or numbers as labels; got {kinds or 'bytes'}. Convert them, "
+            "for instance with str(label), or label.decode() for bytes."
         )
     return np.asarray(given) if isinstance(given, list | tuple) else labels
 

@@ -207,6 +207,8 @@ def test_underscores_can_be_kept():
 def test_a_label_without_a_name_is_refused():
     message = r"Every class needs a name .* got no name for the label\(s\) 1, 2\. Pass class_names"
     with pytest.raises(ValueError, match=message):
+        ClassPrompts(LetterEncoder(), class_names={0: "cat", 1: "", 2: " "}).prompts([0, 1, 2])
+    with pytest.raises(ValueError, match=message):
         ClassPrompts(LetterEncoder(), class_names={0: "cat"}).prompts([0, 1, 2])
 
 
@@ -215,6 +217,15 @@ def test_class_names_must_be_a_dictionary():
         ClassPrompts(LetterEncoder(), class_names=["cat"]).prompts([0])
     with pytest.raises(ValueError, match=r"got list\. Pass dict\(enumerate\(class_names\)\)\."):
         ZeroShotClassifier(ClassPrompts(LetterEncoder(), class_names=["cat", "dog"])).fit(
+            np.eye(3)[[0, 1]], [0, 1]
+        )
+
+
+def test_a_table_of_class_names_is_refused():
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame({"name": ["cat", "dog"]})
+    with pytest.raises(ValueError, match="class_names must be a dictionary .*; got DataFrame"):
+        ZeroShotClassifier(ClassPrompts(LetterEncoder(), class_names=table)).fit(
             np.eye(3)[[0, 1]], [0, 1]
         )
 
