@@ -142,6 +142,11 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
                 class_weight, classes=present, y=y, sample_weight=weight
             )
             weight = weight * factors[codes]
+            if (weight < 0).any():
+                raise ValueError(
+                    f"class_weight must not be negative; got {self.class_weight!r}. Give a class "
+                    "that must not count 0."
+                )
         check_total(weight, "sample_weight, times class_weight,", _MOST_WEIGHT)
         text = None
         if prototypes is not None:

@@ -23,6 +23,7 @@ from skclip.prompts import RAW_TEXT_NORM, ClassPrompts, Prototypes
 from skclip.store import file_stamp
 from skclip.utils.files import replace_file
 from skclip.utils.messages import listing
+from skclip.utils.rows import are_repeated
 
 __all__ = ["INDIFFERENT", "FeatureDataset", "embed_dataset", "load_feature_dataset"]
 
@@ -48,6 +49,10 @@ class FeatureDataset:
     text_norm: float
     fingerprint: str
     left_out: tuple[str, ...] = ()
+
+    def n_repeated(self, support: NDArray[np.float64]) -> int:
+        """How many rows to test on are also among those of `support`: the same images."""
+        return int(are_repeated(self.features["test"], support).sum())
 
 
 def load_feature_dataset(path: str | PathLike[str]) -> FeatureDataset:

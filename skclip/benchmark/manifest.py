@@ -27,6 +27,7 @@ def write_manifest(out: Path, sources: Iterable[Source], methods: Sequence[Metho
             "model": _portable(dict(source.model)),
             "text_norm": source.data.text_norm,
             "left_out": len(source.data.left_out),
+            "repeated": source.n_repeated(source),
         }
     for method in methods:
         known["methods"].pop(method.name, None)
@@ -81,6 +82,7 @@ def _is_manifest(found):
         and _is_table(entry, "model")
         and isinstance(entry.get("text_norm"), float)
         and isinstance(entry.get("left_out"), int)
+        and isinstance(entry.get("repeated", 0), int)
         for entry in found["datasets"].values()
     ) and all(
         isinstance(entry, dict)

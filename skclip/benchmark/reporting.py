@@ -139,15 +139,16 @@ def _page(study, tables, figures):
         sections.append((title, "", chosen, [t for t in tables if t.name.startswith(tabled)]))
     failed = f", {len(study.failed)} more failed" if study.failed else ""
     manifest = read_manifest(study.folder)
-    left_out = sum(
-        dataset_of(manifest, s.dataset, s.backbone).get("left_out", 0)
-        for s in {(s.dataset, s.backbone): s for s in study.settings}.values()
-    )
-    unread = _count(left_out, "image")
+    known = [
+        dataset_of(manifest, *key) for key in {(s.dataset, s.backbone) for s in study.settings}
+    ]
+    left_out, repeated = (sum(d.get(name, 0) for d in known) for name in ("left_out", "repeated"))
+    unread, both = _count(left_out, "image"), _count(repeated, "image")
     subtitle = (
         f"{len(study.frame)} fits{failed}: {_count(len(study.datasets), 'data set')}, "
         f"{_count(len(study.methods), 'method')}, {'/'.join(map(str, study.shots))} shots per "
         f"class. {f'{unread} left out, unreadable. ' if left_out else ''}"
+        f"{f'{both} fitted as well as tested: results are too good. ' if repeated else ''}"
         f"Written by skclip {version('skclip')}."
     )
     sections = [section for section in sections if any(section[1:])]
