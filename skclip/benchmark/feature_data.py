@@ -15,12 +15,12 @@ from sklearn.base import clone
 
 from skclip.backbones import get_backbone
 from skclip.benchmark.array_files import read_arrays
-from skclip.benchmark.csv_cells import one_line
 from skclip.datasets import ImageDataset
 from skclip.exceptions import DatasetError, ImageError, StudyError, StudyWarning
 from skclip.features import CLIPFeaturizer
 from skclip.prompts import RAW_TEXT_NORM, ClassPrompts, Prototypes
 from skclip.store import file_stamp
+from skclip.utils.csv_cells import one_line
 from skclip.utils.files import replace_file
 from skclip.utils.messages import listing
 

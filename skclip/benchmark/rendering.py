@@ -5,8 +5,8 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
-from skclip.benchmark.csv_cells import safe_cell
 from skclip.benchmark.tables import CROSS
+from skclip.utils.csv_cells import safe_cell
 
 __all__ = ["FORMATS", "list_table", "page", "to_csv", "to_latex", "to_rst"]
 
