@@ -32,9 +32,12 @@ ALLOWED = {
     "decisions": {"adapters"},
     "persistence": {"_core", "backbones", "features", "prompts", "adapters", "decisions"},
     # The command line is a shell around public functions of everything below.
-    "cli": {"features", "store", "benchmark", "workflow"},
+    "cli": {"features", "store", "benchmark", "workflow", "persistence"},
     # From a folder to a file of predictions; it and the benchmark do not know each other.
-    "workflow": {"datasets", "features"},
+    "workflow": {
+        *("metrics", "datasets", "store", "backbones", "features", "prompts", "adapters"),
+        *("decisions", "persistence"),
+    },
     "benchmark": {
         *("metrics", "datasets", "store", "backbones", "features", "prompts", "adapters"),
     },
@@ -49,7 +52,7 @@ MIRRORED = {
     *("tip_adapter", "zero_shot_range"),
 }
 # A command has the name of what it is about.
-COMMANDS = {"cache"}
+COMMANDS = {"cache", "fit"}
 
 # Underscored, but meant to be used from outside: scikit-learn's and named tuples'.
 DOCUMENTED = {"_parameter_constraints", "_asdict", "_fields", "_replace"}

@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from skclip.backbones import absolute_name
 from skclip.benchmark.method_registry import METHODS, Method
 from skclip.benchmark.sources import Source
 from skclip.exceptions import DatasetError
@@ -15,7 +16,6 @@ from skclip.utils.files import write_text
 __all__ = ["dataset_of", "read_manifest", "write_manifest"]
 
 MANIFEST = "study.json"
-_LOCAL = "local-dir:"
 Manifest = dict[str, dict[str, Any]]
 
 
@@ -102,14 +102,8 @@ def _is_table(entry, key):
 
 def _portable(model):
     """The parameters of a model, with local paths that hold from everywhere."""
-    for name in ("model", "pretrained"):
-        value = model.get(name)
-        text = str(value or "")
-        if text.startswith(_LOCAL):
-            model[name] = _LOCAL + str(Path(text.removeprefix(_LOCAL)).expanduser().absolute())
-        elif value is not None and Path(text).expanduser().is_file():
-            model[name] = str(Path(text).expanduser().absolute())
-    return {name: _jsonable(value) for name, value in model.items()}
+    named = {name: absolute_name(model[name]) for name in ("model", "pretrained") if name in model}
+    return {name: _jsonable(value) for name, value in (model | named).items()}
 
 
 def _jsonable(value):

@@ -3,5 +3,20 @@
 from skclip.workflow.check_result import DatasetCheck
 from skclip.workflow.checking import check_dataset
 from skclip.workflow.findings import KINDS, Finding
+from skclip.workflow.fit_report import FitReport, HeldOut
+from skclip.workflow.fitting import fit_dataset
+from skclip.workflow.gains import ClassGain
+from skclip.workflow.prediction_files import PredictionReport, predict_files
 
-__all__ = ["KINDS", "DatasetCheck", "Finding", "check_dataset"]
+__all__ = [
+    "KINDS",
+    "ClassGain",
+    "DatasetCheck",
+    "Finding",
+    "FitReport",
+    "HeldOut",
+    "PredictionReport",
+    "check_dataset",
+    "fit_dataset",
+    "predict_files",
+]
