@@ -28,6 +28,8 @@ ALLOWED = {
     "backbones": {"store"},
     "features": {"backbones", "store"},
     "prompts": {"backbones"},
+    # HTML for people, with thumbnails of images.
+    "pages": {"features"},
     "adapters": {"_core", "prompts"},
     "decisions": {"adapters"},
     "persistence": {"_core", "backbones", "features", "prompts", "adapters", "decisions"},
@@ -36,10 +38,10 @@ ALLOWED = {
     # From a folder to a file of predictions; it and the benchmark do not know each other.
     "workflow": {
         *("metrics", "datasets", "store", "backbones", "features", "prompts", "adapters"),
-        *("decisions", "persistence"),
+        *("decisions", "persistence", "pages"),
     },
     "benchmark": {
-        *("metrics", "datasets", "store", "backbones", "features", "prompts", "adapters"),
+        *("pages", "metrics", "datasets", "store", "backbones", "features", "prompts", "adapters"),
     },
 }
 WITHOUT_FOUNDATION = {"exceptions", "_core"}

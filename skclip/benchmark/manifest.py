@@ -27,6 +27,7 @@ def write_manifest(out: Path, sources: Iterable[Source], methods: Sequence[Metho
             "model": _portable(dict(source.model)),
             "text_norm": source.data.text_norm,
             "left_out": len(source.data.left_out),
+            "features": _relative(source.path, out),
         }
     for method in methods:
         known["methods"].pop(method.name, None)
@@ -81,6 +82,7 @@ def _is_manifest(found):
         and _is_table(entry, "model")
         and isinstance(entry.get("text_norm"), float)
         and isinstance(entry.get("left_out"), int)
+        and isinstance(entry.get("features", ""), str)
         for entry in found["datasets"].values()
     ) and all(
         isinstance(entry, dict)
@@ -104,6 +106,12 @@ def _portable(model):
     """The parameters of a model, with local paths that hold from everywhere."""
     named = {name: absolute_name(model[name]) for name in ("model", "pretrained") if name in model}
     return {name: _jsonable(value) for name, value in (model | named).items()}
+
+
+def _relative(path, out):
+    """The path of features below the folder of results, which may be moved; else where it is."""
+    path, out = Path(path).expanduser().absolute(), out.absolute()
+    return str(path.relative_to(out) if path.is_relative_to(out) else path)
 
 
 def _jsonable(value):

@@ -7,7 +7,8 @@ images that are held out in turn: accuracy, calibration error and log-loss with 
 every class whether adapting to the images beat the prompts alone.
 
 OUT holds everything but the weights of the CLIP model, for `skclip predict` and for skclip.load in
-Python. PAGE shows the errors: by class, the worst mistakes, labels that are probably wrong.
+Python. A page beside it, of the same name with .html, shows the errors: by class, the worst
+mistakes, labels that are probably wrong.
 
 Examples
   skclip fit photos/ --model ViT-B-32 --pretrained openai
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Check, fit, measure, save."""
     from skclip.features import is_embedded
     from skclip.persistence import save
-    from skclip.workflow import check_dataset, fit_dataset
+    from skclip.workflow import check_dataset, fit_dataset, write_page
 
     options.check_source(arguments)
     source = arguments.source
@@ -81,10 +82,10 @@ def run(arguments: argparse.Namespace) -> int:
     )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     save(report.pipeline, arguments.out)
+    page = write_page(report, arguments.out.with_suffix(".html"))
     print(report.text())
-    print(
-        f"\nThe classifier is in {arguments.out}; to use it: skclip predict {arguments.out} IMAGES"
-    )
+    print(f"\nThe errors to look at are in {page}")
+    print(f"The classifier is in {arguments.out}; next: skclip predict {arguments.out} IMAGES")
     return 0
 
 

@@ -13,7 +13,7 @@ from skclip.utils.labels import as_labels
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["checked", "class_table", "probable_label_errors"]
+__all__ = ["checked", "class_table", "numbers_by_class", "probable_label_errors"]
 
 
 def class_table(
@@ -58,11 +58,25 @@ def class_table(
     cat       2     0.5        1.0            -0.1
     dog       1     1.0        0.5             0.2
     """
-    import pandas as pd
-
     codes, proba, names = checked(y_true, y_proba, labels)
     confidence, predicted = proba.max(axis=1), proba.argmax(axis=1)
-    c, right = len(names), codes == predicted
+    table = numbers_by_class(codes, predicted, confidence, names)
+    if y_train is not None:
+        train = as_labels(y_train, "y_train")
+        table["shots"] = [np.count_nonzero(train == name) for name in names]
+    return table
+
+
+def numbers_by_class(
+    codes: NDArray[np.integer],
+    predicted: NDArray[np.integer],
+    confidence: Float,
+    labels: NDArray,
+) -> pd.DataFrame:
+    """:func:`class_table` of true and predicted positions in `labels` and of confidences."""
+    import pandas as pd
+
+    c, right = len(labels), codes == predicted
     images, chosen = (np.bincount(k, minlength=c) for k in (codes, predicted))
     hits = np.bincount(codes[right], minlength=c)
     with np.errstate(invalid="ignore"):
@@ -73,10 +87,7 @@ def class_table(
             "precision": precision,
             "overconfidence": np.bincount(predicted, confidence, c) / chosen - precision,
         }
-    if y_train is not None:
-        train = as_labels(y_train, "y_train")
-        table["shots"] = np.array([np.count_nonzero(train == name) for name in names])
-    return pd.DataFrame(table, index=names.tolist())
+    return pd.DataFrame(table, index=labels.tolist())
 
 
 def probable_label_errors(

@@ -23,6 +23,7 @@ __all__ = ["ErrorDisplay"]
 
 # Beyond these, numbers in cells and names at the axes cannot be read.
 _MOST_NUMBERS, _MOST_NAMES = 12, 40
+_BLUE = np.array([0, 0x72, 0xB2]) / 255
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -198,10 +199,11 @@ class ErrorDisplay(PredictionDisplay):
         ax, c = self._axes(ax), len(self.labels)
         total = self.confusion.sum(axis=1, keepdims=True)
         share = np.divide(self.confusion, total, out=np.zeros((c, c)), where=total > 0)
-        ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        # Blue laid over whatever the page's colour is.
+        ax.imshow(np.dstack([np.broadcast_to(_BLUE, (c, c, 3)), share]))
         if c <= _MOST_NUMBERS:
             for i, j in np.argwhere(self.confusion).tolist():
-                color = "white" if share[i, j] > 0.5 else "0.1"
+                color = "white" if share[i, j] > 0.5 else ax.xaxis.label.get_color()
                 ax.text(j, i, str(self.confusion[i, j]), ha="center", va="center", color=color)
         if c <= _MOST_NAMES:
             names = [str(label) for label in self.labels]

@@ -7,6 +7,7 @@ from skclip.workflow.fit_report import FitReport, HeldOut
 from skclip.workflow.fitting import fit_dataset
 from skclip.workflow.gains import ClassGain
 from skclip.workflow.prediction_files import PredictionReport, predict_files
+from skclip.workflow.report_page import write_page
 
 __all__ = [
     "KINDS",
@@ -19,4 +20,5 @@ __all__ = [
     "check_dataset",
     "fit_dataset",
     "predict_files",
+    "write_page",
 ]

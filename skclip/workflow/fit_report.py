@@ -35,7 +35,7 @@ class Measured(NamedTuple):
 
 
 def _measure(y: np.ndarray, proba: np.ndarray, labels: np.ndarray) -> dict[str, Measured]:
-    """Accuracy (Wilson's interval), log-loss (Student's) and calibration error (the bootstrap's)."""
+    """Accuracy (Wilson's interval), log-loss (Student's), calibration error (the bootstrap's)."""
     codes = np.searchsorted(labels, y)
     n, right = len(y), int((proba.argmax(axis=1) == codes).sum())
     ends = binomtest(right, n).proportion_ci(method="wilson")

@@ -30,6 +30,8 @@ class Embeddings:
     model, pretrained : str or None
         As :class:`skclip.CLIPFeaturizer` takes them.
     precision : str
+    digest : str
+        Changes with the rows.
     """
 
     folder: Path
@@ -38,6 +40,7 @@ class Embeddings:
     model: str | None
     pretrained: str | None
     precision: str
+    digest: str = ""
 
     def rows_of(self, paths: Iterable[str]) -> np.ndarray:
         """Features of some of the paths, of unit norm.
@@ -127,4 +130,5 @@ def read_embeddings(folder: str | os.PathLike[str]) -> Embeddings:
             f"paths.txt must name the image of every row; that in {str(folder)!r} is of another "
             "job or was edited. Give skclip embed again, which writes it anew."
         )
-    return Embeddings(folder, paths, shard.rows(), named[0], named[1], precision)
+    digest = f"{shard.record['job']}-{shard.checksum:08x}"
+    return Embeddings(folder, paths, shard.rows(), named[0], named[1], precision, digest)
