@@ -34,7 +34,7 @@ ALLOWED = {
     "decisions": {"adapters"},
     "persistence": {"_core", "backbones", "features", "prompts", "adapters", "decisions"},
     # The command line is a shell around public functions of everything below.
-    "cli": {"features", "store", "benchmark", "workflow", "persistence"},
+    "cli": {"datasets", "features", "store", "benchmark", "workflow", "persistence"},
     # From a folder to a file of predictions; it and the benchmark do not know each other.
     "workflow": {
         *("metrics", "datasets", "store", "backbones", "features", "prompts", "adapters"),

@@ -107,20 +107,16 @@ def study_of(
         table: dict[str, Any] = {"features": str(source)}
     else:
         table = {"model": model, "pretrained": pretrained}
-        if isinstance(source, ImageDataset):
-            images = source
-        elif is_embedded(source):
+        embeddings = None
+        if isinstance(source, Path) and is_embedded(source):
             embeddings = read_embeddings(source)
-            images = image_paths_by_folder(embeddings.readable, name=source.name)
             table = _model_of(embeddings, table) | {"embeddings": str(source)}
-        else:
-            is_table = source.suffix.lower() == ".csv"
-            images = (load_image_csv if is_table else load_image_folder)(source)
-        if table["pretrained"] is None and "embeddings" not in table:
+        elif pretrained is None:
             raise StudyError(
                 "Images need a CLIP model; got no pretrained weights. Name them, for instance "
                 "model ViT-B-32 and pretrained openai."
             )
+        images = _images_of(source, embeddings)
         table["dataset"] = hold_out(images)
         labels = table["dataset"].train.labels
         if templates is not None:
@@ -129,6 +125,16 @@ def study_of(
     most = max(1, min(_MOST_SHOTS, np.median(counts) / 2)) if len(counts) else 1
     shots = [2**k for k in range(5) if 2**k <= most]
     return {"datasets": [table], "methods": OWN_METHODS, "shots": tuple(shots)}
+
+
+def _images_of(source: Path | ImageDataset, embeddings: Embeddings | None) -> ImageDataset:
+    if isinstance(source, ImageDataset):
+        return source
+    if embeddings is not None:
+        return image_paths_by_folder(embeddings.readable, name=source.name)
+    if source.suffix.lower() == ".csv":
+        return load_image_csv(source)
+    return load_image_folder(source)
 
 
 def _has_features(source: Path) -> bool:

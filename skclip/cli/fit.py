@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="classifier.safetensors",
         help="file to write (classifier.safetensors)",
     )
-    options.add_quiet(parser)
+    options.add_quiet(parser, "no progress bar")
     model = options.add_model(parser)
     model.add_argument("--templates", help='such as "a photo of a {}.", or the name of a set')
     options.add_work(model)

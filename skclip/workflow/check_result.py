@@ -57,13 +57,16 @@ class DatasetCheck:
         """
         return {item for finding in self.findings if finding.kind == kind for item in finding.items}
 
-    def usable(self, on_error: str = "raise") -> ImageDataset:
+    def usable(self, on_error: str = "raise", *, alike: bool = True) -> ImageDataset:
         """What may be learned from and measured on, each image once.
 
         Parameters
         ----------
-        on_error : {"raise", "skip"}, default="raise"
-            What images that cannot be read do: an error that names them, or they are left out.
+        on_error : {"raise", "skip", "keep"}, default="raise"
+            What images that cannot be read do: an error that names them, they are left out, or
+            nothing is done about them.
+        alike : bool, default=True
+            Whether images that look like another one of their split are kept.
 
         Returns
         -------
@@ -87,16 +90,17 @@ class DatasetCheck:
                 f"{listing(sorted(unread), show=str)}. Repair or remove them, or leave them out: "
                 "on_error='skip', --on-error skip of the command."
             )
-        without = (
-            unread | self.of_kind("conflicting labels") | self.of_kind("similar across splits")
-        )
-        splits, seen = {}, set()
+        without = unread if on_error == "skip" else set()
+        without |= self.of_kind("conflicting labels") | self.of_kind("similar across splits")
+        if not alike:
+            without |= self.of_kind("similar")
+        splits, seen = {}, set[bytes | str]()
         for split, images in self.dataset.splits.items():
             kept = np.zeros(len(images), bool)
             for row, path in enumerate(images.paths):
-                digest = self.facts[path].digest
-                kept[row] = self.shown(path, split) not in without and digest not in seen
-                seen.add(digest)
+                content = self.facts[path].digest or path  # without a digest where it is unreadable
+                kept[row] = self.shown(path, split) not in without and content not in seen
+                seen.add(content)
             splits[split] = ImageList(images.paths[kept], images.labels[kept])
         splits = {split: images for split, images in splits.items() if len(images)}
         if "train" not in splits:

@@ -89,9 +89,9 @@ def add_on_error(parser: Any, choices: Iterable[str], default: str) -> None:
     )
 
 
-def add_quiet(parser: Any) -> None:
+def add_quiet(parser: Any, what: str = "no progress bar, no summary") -> None:
     """--quiet."""
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+    parser.add_argument("--quiet", action="store_true", help=what)
 
 
 def positive(text: str) -> int:
