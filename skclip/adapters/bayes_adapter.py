@@ -121,7 +121,8 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
     posterior_temperature_ : float
         Factor of the posterior covariance in predictions; 0 predicts at the mean.
     elbo_ : float
-        Variational bound at ``posterior_temperature_``, in nats; only "variational".
+        Variational bound at ``posterior_temperature_``, in nats, on draws that the optimum was
+        not found with; only "variational".
     posterior_std_ : ndarray of shape (n_classes,)
         Standard deviation of each class's weights; only where it is one number, with an
         isotropic prior and posterior.

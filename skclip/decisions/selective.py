@@ -1,7 +1,6 @@
 """A classifier that abstains where it is not sure enough."""
 
 import warnings
-from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -13,7 +12,6 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import ShuffleSplit
 from sklearn.utils import Bunch, get_tags, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skclip.adapters.base import fit_method
@@ -28,6 +26,7 @@ from skclip.decisions.abstention import (
 from skclip.decisions.drift import Drift, compare_confidences
 from skclip.decisions.risk_control import certify, coverage_threshold, rows_needed
 from skclip.decisions.unseen import check_unseen
+from skclip.decisions.wrapped import PassesProbabilities
 from skclip.exceptions import GuaranteeWarning
 from skclip.utils.sklearn_private import (
     HasMethods,
@@ -40,12 +39,7 @@ from skclip.utils.sklearn_private import (
 __all__ = ["SelectiveClassifier"]
 
 
-def _delegates(name: str) -> Callable[[Any], bool]:
-    """Available where the wrapped estimator has the method."""
-    return available_if(lambda self: hasattr(getattr(self, "estimator_", self.estimator), name))
-
-
-class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     r"""A classifier that abstains where its largest probability is below a threshold.
 
     It accepts the rows with :math:`\kappa(x) = \max_c p(c \mid x) \ge t` and abstains on the
@@ -121,13 +115,16 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    The threshold for a risk comes from Learn-then-Test [1]_ with exact binomial tests in a
-    fixed sequence, from strict to loose: the calibration rows in order of confidence, one
-    more at a time, as long as the errors among them reject a risk above the target at
-    level delta. It needs :math:`\log \delta / \log(1 - r)` rows at least: 59, 149 and 299
-    for 5, 2 and 1 % at a confidence level of 0.95. Rows with equal confidence are accepted
-    together. Selective guarantees of this kind are due to [2]_, whose bound pays for its
-    binary search with a smaller coverage.
+    The threshold for a risk comes from Learn-then-Test [1]_ with exact binomial tests from strict
+    to loose: the calibration rows in order of confidence, one more at a time, as long as the
+    errors among them reject a risk above the target. Several such chains, which start with a
+    quarter, with three fifths and with all of the rows, share delta, and hand their shares on as
+    long as they reject, so that a wrong label among the most confident rows does not end
+    everything. At least :math:`\log \delta / \log(1 - r)` rows are needed: 59, 149 and 299
+    for 5, 2 and 1 % at a confidence level of 0.95; with fewer than twice as many there is one
+    chain. Rows with equal confidence are accepted together. The proof is in
+    ``skclip.decisions.risk_control``. Selective guarantees of this kind are due to [2]_,
+    whose bound pays for its binary search with a smaller coverage.
 
     Choosing among several selective classifiers on the calibration rows (a grid search
     over `target_risk`, say) voids the guarantee of the chosen one; choosing the
@@ -156,7 +153,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     >>> bool(risk <= 0.05), bool(0.5 < coverage < 1)
     (True, True)
     >>> selective.predict(data.X_test[15:24])
-    array([-1,  0,  0,  0,  0,  0,  0,  0,  0])
+    array([-1,  0,  0,  0,  0,  0,  0,  0, -1])
     """
 
     _parameter_constraints: dict = {
@@ -338,51 +335,6 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         confidence, labels = self._most_probable(X)
         return with_abstentions(labels, confidence < self.threshold_, self.abstain_label_)
-
-    @_delegates("predict_proba")
-    def predict_proba(self, X: ArrayLike) -> np.ndarray:
-        """Probability of every class, accepted or not: those of the estimator.
-
-        Parameters
-        ----------
-        X : array-like or list of n_samples inputs
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-        """
-        check_is_fitted(self)
-        return self.estimator_.predict_proba(X)
-
-    @_delegates("predict_log_proba")
-    def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
-        """Logarithm of :meth:`predict_proba`, from the estimator.
-
-        Parameters
-        ----------
-        X : array-like or list of n_samples inputs
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-        """
-        check_is_fitted(self)
-        return self.estimator_.predict_log_proba(X)
-
-    @_delegates("decision_function")
-    def decision_function(self, X: ArrayLike) -> np.ndarray:
-        """Scores of the estimator.
-
-        Parameters
-        ----------
-        X : array-like or list of n_samples inputs
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes) or (n_samples,)
-        """
-        check_is_fitted(self)
-        return self.estimator_.decision_function(X)
 
     # -- judging --------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ The multi-class Brier score is the sum of squares over the classes, not halved, 
 from skclip.metrics.bootstrap import BootstrapInterval, bootstrap_interval
 from skclip.metrics.calibration import (
     classwise_calibration_error,
+    confidence_bias,
     expected_calibration_error,
     maximum_calibration_error,
 )
@@ -47,6 +48,7 @@ from skclip.metrics.risk_coverage_area import (
 )
 from skclip.metrics.risk_coverage_display import RiskCoverageDisplay
 from skclip.metrics.scorers import get_scorer, get_scorer_names
+from skclip.metrics.smooth_calibration import smooth_calibration_error
 
 __all__ = [
     # calibration
@@ -54,6 +56,8 @@ __all__ = [
     "maximum_calibration_error",
     "classwise_calibration_error",
     "debiased_calibration_error",
+    "smooth_calibration_error",
+    "confidence_bias",
     # selective classification
     "risk_coverage_curve",
     "area_under_risk_coverage",
