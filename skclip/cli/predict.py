@@ -43,9 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Predict, and say what was done."""
     from skclip.workflow import predict_files
 
-    if not arguments.classifier.expanduser().is_file():
-        name = str(arguments.classifier)
-        arguments.parser.error(f"CLASSIFIER must be a file that skclip fit wrote; {name!r} is none")
+    options.check_classifier(arguments)
     paths = image_paths(arguments)
     report = predict_files(
         arguments.classifier,

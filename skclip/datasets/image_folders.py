@@ -9,6 +9,7 @@ from pathlib import Path
 
 from skclip.datasets.image_dataset import ImageDataset, ImageList
 from skclip.exceptions import DatasetError, LeftOutWarning
+from skclip.utils.csv_cells import text_of_cell
 from skclip.utils.files import decode_text
 from skclip.utils.image_files import FoundImages, is_hidden, search_images
 from skclip.utils.messages import listing
@@ -258,6 +259,10 @@ def load_image_csv(
         raise DatasetError(
             f"{path} must be a CSV file in UTF-8; got {error}. Save it as one."
         ) from error
+    rows = [
+        {k: text_of_cell(v) if k in ("path", "label") and v else v for k, v in row.items()}
+        for row in rows
+    ]
     columns = set(rows[0]) if rows else set()
     if not {"path", "label"} <= columns:
         raise DatasetError(

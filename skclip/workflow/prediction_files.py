@@ -20,13 +20,13 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from skclip.decisions import SelectiveClassifier
-from skclip.exceptions import ImageError, PersistenceError
+from skclip.exceptions import ImageError
 from skclip.features import CLIPFeaturizer
-from skclip.persistence import load
 from skclip.store import file_stamp
 from skclip.utils.csv_cells import safe_cell
 from skclip.utils.files import replace_file
 from skclip.utils.locks import locked
+from skclip.workflow.saved_pipeline import load_pipeline
 
 __all__ = ["COLUMNS", "PredictionReport", "predict_files"]
 
@@ -144,7 +144,7 @@ def predict_files(
         raise ValueError(f"chunk_size must be at least 1; got {chunk_size!r}.")
     classifier, out = Path(classifier).expanduser(), Path(out).expanduser()
     names = [os.fspath(path) for path in paths]
-    pipeline = _pipeline(classifier, device)
+    pipeline = load_pipeline(classifier, device)
     pipeline[0].set_params(
         on_error="nan", batch_size=batch_size, cache_dir=cache_dir, n_jobs=n_jobs, verbose=0
     )
@@ -156,16 +156,6 @@ def predict_files(
     n_resumed, n_rows, n_unreadable, n_abstained = report
     seconds = time.monotonic() - started
     return PredictionReport(out, len(names), n_rows, n_resumed, n_unreadable, n_abstained, seconds)
-
-
-def _pipeline(path: Path, device: str | None) -> Pipeline:
-    pipeline = load(path, device=device)
-    if not isinstance(pipeline, Pipeline) or not isinstance(pipeline[0], CLIPFeaturizer):
-        raise PersistenceError(
-            f"The classifier must be a pipeline that begins with CLIPFeaturizer, as skclip fit "
-            f"writes it; {str(path)!r} holds {type(pipeline).__name__}."
-        )
-    return pipeline
 
 
 def _identity(classifier: Path, names: Sequence[str], options: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ __all__ = [
     "add_on_error",
     "add_quiet",
     "add_work",
+    "check_classifier",
     "check_source",
     "model_is_named",
     "positive",
@@ -36,6 +37,13 @@ def check_source(arguments: argparse.Namespace) -> None:
         arguments.parser.error(f"SOURCE must exist; {str(arguments.source)!r} is missing")
     if (arguments.glob or arguments.exclude) and not source.is_dir():
         arguments.parser.error("--glob and --exclude choose from a folder; SOURCE is none")
+
+
+def check_classifier(arguments: argparse.Namespace) -> None:
+    """End with a message where CLASSIFIER is no file."""
+    if not arguments.classifier.expanduser().is_file():
+        name = str(arguments.classifier)
+        arguments.parser.error(f"CLASSIFIER must be a file that skclip fit wrote; {name!r} is none")
 
 
 def add_model(parser: argparse.ArgumentParser) -> Any:
