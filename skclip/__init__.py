@@ -73,6 +73,7 @@ _LAYER_OF = {
     "clear_cache": "store",
 }
 _LAYERS = {*_LAYER_OF.values(), "backbones", "benchmark", "datasets", "exceptions", "metrics"}
+_LAYERS |= {"workflow"}
 
 __all__ = sorted([*_LAYER_OF, "datasets", "metrics", "prompts"])
 

@@ -17,10 +17,10 @@ from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.model_selection import KFold
 
 from skclip import adapters
-from skclip.benchmark.csv_cells import one_line
 from skclip.benchmark.episodes import Support
 from skclip.benchmark.feature_data import FeatureDataset
 from skclip.exceptions import StudyError
+from skclip.utils.csv_cells import one_line
 from skclip.utils.messages import listing
 
 __all__ = ["CALIBRATORS", "METHODS", "Method", "calibrate", "estimator_class", "resolve_methods"]
