@@ -1,7 +1,8 @@
 """What acts on the probabilities of a fitted classifier."""
 
 from skclip.decisions.outliers import ood_score
+from skclip.decisions.prediction_sets import PredictionSetClassifier
 from skclip.decisions.selective import SelectiveClassifier
 from skclip.decisions.unseen import check_unseen
 
-__all__ = ["SelectiveClassifier", "check_unseen", "ood_score"]
+__all__ = ["PredictionSetClassifier", "SelectiveClassifier", "check_unseen", "ood_score"]
