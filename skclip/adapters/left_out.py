@@ -26,14 +26,14 @@ class LeftOut(NamedTuple):
 
     def logits(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Logits (n, c) of rows by the whole model, and what left-out images add (n, k)."""
-        rows = torch.from_numpy(self.estimator.check_rows(X)).to(self.models.directions)
+        rows = torch.from_numpy(self.estimator.check_rows(X)).to(self.models.frame.basis)
         return self.estimator.logits(X), self.models.shifts(rows).numpy()
 
 
 def left_out_step(
     estimator: Any, X: Any, y: np.ndarray, groups: np.ndarray | None
 ) -> LeftOut | None:
-    """One Newton step from the fit to each model without an image; None where there is no such step.
+    """One Newton step from the fit to each model without an image; None where there is none.
 
     There is one for the mode of the linear form with a prior that did not see the rows: for
     :class:`skclip.BayesAdapterClassifier` with text and ``posterior="map"``.

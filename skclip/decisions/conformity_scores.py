@@ -2,14 +2,17 @@ r"""How strange a label is for a row, from its class probabilities: larger is st
 
 With probabilities :math:`p_{(1)} \ge p_{(2)} \ge \dots` and r the rank of label y:
 
-- "lac" (least ambiguous set-valued classifier): :math:`1 - p_y`. Of all scores it has the smallest
-  sets on average where probabilities are right, and empty ones where no label is likely enough.
-- "aps" (adaptive prediction sets): :math:`p_{(1)} + \dots + p_{(r)}`, without a random part: the
-  top label's score is its probability.
-- "raps" (regularised): aps plus 0.01 for every rank beyond the fifth, which cuts long tails.
-- "margin": :math:`\log p_{(1)} - \log p_y`. The top label has the score 0 whatever its probability,
-  so that it is in every set: sets are never empty, and cover at least as often as the
-  classifier is right.
+- "margin": :math:`\log p_{(1)} - \log p_y`.
+- "aps" (adaptive prediction sets): :math:`p_{(1)} + \dots + p_{(r - 1)}`, the mass of the labels
+  that are more likely.
+- "raps" (regularised): the same and 0.01 for every rank beyond the fifth, which cuts long tails.
+- "lac" (least ambiguous set-valued classifier): :math:`1 - p_y`.
+
+The first three are 0 for the top label, whatever its probability. So it is in every set, and
+what a left-out image does to a probability near 1, which is a matter of the last digits, decides
+nothing; the usual APS, which counts the label's own mass, covers 72 to 90 % at a level of 90 %
+with 1 to 4 images per class. "lac" has the smallest sets where probabilities are right, some of
+them empty.
 """
 
 from collections.abc import Callable
@@ -31,15 +34,15 @@ def lac(log_proba: np.ndarray) -> np.ndarray:
 
 
 def aps(log_proba: np.ndarray) -> np.ndarray:
-    """Mass of the labels that are at least as likely, ties in the order of classes.
+    """Mass of the labels that are more likely, ties in the order of classes.
 
     >>> aps(np.log([[0.25, 0.5, 0.25]])).tolist()
-    [[0.75, 0.5, 1.0]]
+    [[0.5, 0.0, 0.75]]
     """
     order = np.argsort(-log_proba, axis=-1, kind="stable")
-    mass = np.cumsum(np.exp(np.take_along_axis(log_proba, order, axis=-1)), axis=-1)
-    out = np.empty_like(mass)
-    np.put_along_axis(out, order, mass, axis=-1)
+    proba = np.exp(np.take_along_axis(log_proba, order, axis=-1))
+    out = np.empty_like(proba)
+    np.put_along_axis(out, order, np.cumsum(proba, axis=-1) - proba, axis=-1)
     return out
 
 
@@ -47,7 +50,7 @@ def raps(log_proba: np.ndarray) -> np.ndarray:
     """The same and 0.01 for every rank beyond the fifth.
 
     >>> raps(np.log(np.full((1, 8), 0.125)))[0, [0, 4, 7]].round(3).tolist()
-    [0.125, 0.625, 1.03]
+    [0.0, 0.5, 0.905]
     """
     rank = np.argsort(np.argsort(-log_proba, axis=-1, kind="stable"), axis=-1) + 1
     return aps(log_proba) + _RAPS_PENALTY * np.maximum(0, rank - _RAPS_FREE_RANKS)

@@ -21,7 +21,9 @@ from skclip.decisions.conformity_scores import SCORES
 
 __all__ = ["FoldScores", "StepScores", "Support"]
 
-_NUMBERS_PER_BLOCK = 2**23
+_NUMBERS_PER_BLOCK = 2**22
+# Of logits in single precision: equal scores count as equal.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -117,62 +119,104 @@ class StepScores:
 
     def count(self, X: Any, by_class: bool) -> np.ndarray:
         """(m, c) support images that conform no better than each label of the rows."""
-        fast = self.score == "lac"
+        limits = {"lac": self._limits_of_lac, "margin": self._limits_of_margin}.get(self.score)
         n_images, c = int(self.support.images.max()) + 1, self.support.n_classes
-        width = len(self.left_out.images) + len(self.own) if fast else n_images * c
+        width = n_images * c
+        if limits is not None:
+            width = 2 * len(self.left_out.images) + len(self.own)
         step = max(1, _NUMBERS_PER_BLOCK // width)
         parts = []
         for first in range(0, len(X), step):
             logits, shifts = self.left_out.logits(X[first : first + step])
-            logits = logits.astype(np.float64)
+            logits = logits.astype(np.float32)
             logits -= logsumexp(logits, axis=1, keepdims=True)
-            if fast:
-                parts.append(self._count_by_probability(logits, shifts, n_images, by_class))
-            else:
+            if limits is None:
                 parts.append(self._count_any(logits, shifts, n_images, by_class))
+                continue
+            # Rows last: what belongs to a pair, or to an image, is contiguous.
+            moved = np.ascontiguousarray(shifts.T, dtype=np.float32)
+            log_proba = np.ascontiguousarray(logits.T)
+            limit = limits(log_proba, moved, n_images)[self.support.images]
+            limit -= self._offset[:, None] + np.float32(_ROUNDING)
+            parts.append(self._count_limits(log_proba, moved, limit, by_class))
         return np.concatenate(parts)
 
-    def _count_by_probability(
-        self, log_proba: np.ndarray, shifts: np.ndarray, n_images: int, by_class: bool
-    ) -> np.ndarray:
-        """For scores that fall with the probability: O(n c) per row.
+    @property
+    def _offset(self) -> np.ndarray:
+        """(n,) what a label may be below the limit of an image's model to conform as its own."""
+        own = self.own[np.arange(len(self.own)), self.support.y]
+        top = self.own.max(axis=1) if self.score == "margin" else 0.0
+        return (top - own).astype(np.float32)
 
-        Image i conforms no better than y where log p_y + shift >= log p_i + log Z_i, Z_i being
-        what the probabilities of row x sum to after the shifts of i.
+    # Both limits take log_proba (c, m) and shifts (k, m), and leave log_proba + shifts in these.
+
+    def _limits_of_lac(self, log_proba: np.ndarray, moved: np.ndarray, n_images: int) -> np.ndarray:
+        """(g, m) logarithm of what the probabilities of a row sum to after an image's shifts."""
+        images, classes = self.left_out.images, self.left_out.classes
+        raised = np.expm1(moved)
+        moved += log_proba[classes]
+        raised *= np.exp(log_proba)[classes]
+        by_image = csr_array(
+            (np.ones(len(images), np.float32), (images, np.arange(len(images)))),
+            (n_images, len(images)),
+        )
+        return np.log(np.maximum(1.0 + by_image @ raised, 1e-30)).astype(np.float32)
+
+    def _limits_of_margin(
+        self, log_proba: np.ndarray, moved: np.ndarray, n_images: int
+    ) -> np.ndarray:
+        """(g, m) largest log-probability of a row after an image's shifts, not normalised."""
+        images, classes = self.left_out.images, self.left_out.classes
+        moved += log_proba[classes]
+        order = np.argsort(images, kind="stable")
+        first = np.searchsorted(images[order], np.arange(n_images))
+        out = np.maximum.reduceat(moved[order], first, axis=0)
+        stays = np.ones((log_proba.shape[0], n_images), bool)
+        stays[classes, images] = False
+        # The most likely of the classes that an image does not move; seldom more than a few steps.
+        still = np.ones(out.shape, bool)
+        for column in np.argsort(-log_proba, axis=0):
+            value = log_proba[column, np.arange(len(column))]
+            found = still & stays[column].T
+            np.maximum(out, value, out=out, where=found)
+            still &= ~found
+            if not still.any():
+                break
+        return out
+
+    def _count_limits(
+        self, log_proba: np.ndarray, moved: np.ndarray, limit: np.ndarray, by_class: bool
+    ) -> np.ndarray:
+        """(m, c) weight of the support rows whose limit (n, m) a label reaches: O(n c) per row.
+
+        A label that the image moves is compared as `moved` (k, m), the others as they are.
         """
         images, classes = self.left_out.images, self.left_out.classes
-        k, n = len(images), len(self.own)
-        raised = np.exp(log_proba)[:, classes]
-        raised *= np.expm1(shifts)
-        by_image = csr_array((np.ones(k), (np.arange(k), images)), shape=(k, n_images))
-        log_z = np.log(np.maximum(1.0 + raised @ by_image, 1e-300))
-        own = self.own[np.arange(n), self.support.y]
-        limit = (log_z[:, self.support.images] + own).astype(np.float32) - np.float32(1e-6)
+        n, n_images = len(self.own), int(self.support.images.max()) + 1
         # One row of the support is a limit for each of the pairs of its image.
-        row_of = csr_array(
-            (np.ones(n), (self.support.images, np.arange(n))), shape=(n_images, n)
-        )[images].tocoo()
-        pair, row = row_of.coords
-        label = classes[pair]
+        rows_of = csr_array((np.ones(n), (self.support.images, np.arange(n))), (n_images, n))
+        pair, row = rows_of[images].tocoo().coords
         if by_class:
-            pair, row, label = (part[self.support.y[row] == label] for part in (pair, row, label))
-        moved = log_proba[:, classes] + shifts
-        reached = (moved[:, pair] >= limit[:, row]).astype(np.float32)
+            own = self.support.y[row] == classes[pair]
+            pair, row = pair[own], row[own]
+        label = classes[pair]
+        limits = limit[row]
+        reached = (moved if len(pair) == len(moved) else moved[pair]) >= limits
+        reached = reached.astype(np.float32)
         if not by_class:
-            reached -= log_proba.astype(np.float32)[:, label] >= limit[:, row]
-        spread = csr_array(
-            (self.support.weight[row], (np.arange(len(row)), label)),
-            shape=(len(row), self.support.n_classes),
+            reached -= log_proba[label] >= limits
+        gather = csr_array(
+            (self.support.weight[row].astype(np.float32), (label, np.arange(len(row)))),
+            (self.support.n_classes, len(row)),
         )
-        out = reached @ spread
-        return out if by_class else out + self._unmoved(log_proba.astype(np.float32), limit)
+        out = (gather @ reached).T
+        return out if by_class else out + self._unmoved(log_proba.T, limit.T)
 
     def _unmoved(self, log_proba: np.ndarray, limit: np.ndarray) -> np.ndarray:
         """(m, c) weight of the limits (m, n) that each log-probability reaches."""
-        weight, out = self.support.weight, np.empty(log_proba.shape)
+        weight, out = self.support.weight, np.empty(log_proba.shape, np.float32)
         if (weight == 1).all():
-            limit = np.sort(limit, axis=1)
-            for row, (values, limits) in enumerate(zip(log_proba, limit, strict=True)):
+            for row, (values, limits) in enumerate(zip(log_proba, np.sort(limit), strict=True)):
                 out[row] = np.searchsorted(limits, values, side="right")
             return out
         for row, (values, limits) in enumerate(zip(log_proba, limit, strict=True)):

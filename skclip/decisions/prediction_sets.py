@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import get_tags, indexable
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
@@ -48,16 +47,16 @@ class PredictionSetClassifier(
     :math:`S_{-i}(x, y)`, under the same model. With models that are fitted without a fold of
     images this is CV+ [1]_, with one image each the jackknife+ [2]_.
 
-    **What is guaranteed.** If the images of the support and the new one are independent draws of one
-    distribution (exchangeable), and models are *fitted again*, then the set holds the right label
-    with probability of at least ``guaranteed_coverage_``, over the support and the new row
+    **What is guaranteed.** If the images of the support and the new one are independent draws of
+    one distribution (exchangeable), and models are *fitted again*, then the set holds the right
+    label with probability of at least ``guaranteed_coverage_``, over the support and the new row
     together, for every distribution: :math:`1 - 2 \alpha - 1 / (n + 1)` for single images, less
     :math:`\min\{2 (1 - 1/K) / (n/K + 1), (1 - K/n) / (K + 1)\}` for K folds. In practice
     coverage is close to :math:`1 - \alpha`. The number of images of each class is fixed in a K-shot
     support and not in what comes later, which these theorems do not know.
 
     **What is not.** For :class:`skclip.BayesAdapterClassifier` with text, left-out models are one
-    Newton step away from the fit, and prior precision and temperature are those of all rows. No
+    Newton step away from the fit, and prior and temperature are those of all rows. No
     theorem covers approximate models: ``guaranteed_coverage_`` is NaN, and coverage is measured
     (:doc:`/decide`). ``method="refit"`` has the theorem, and costs a fit per fold. With one
     image per class, the model without it knows the class by its text only: sets are
@@ -69,20 +68,19 @@ class PredictionSetClassifier(
         Or a pipeline that ends in one.
     confidence_level : float in (0, 1), default=0.9
         Share of new rows whose set is to hold the right label.
-    score : {"lac", "aps", "raps", "margin"}, default="lac"
-        How strange a label is: one minus its probability, the mass of the labels that are at least
-        as likely (with a penalty for ranks beyond the fifth), or the log-ratio of the most
-        likely one to it. "lac" has the smallest sets, some of them empty where the
-        classifier is right more often than `confidence_level`; with "margin" the predicted label is
-        in every set, so that they cover more than `confidence_level` there.
+    conformity_score : {"margin", "lac", "aps", "raps"}, default="margin"
+        How strange a label is: the log-ratio of the most likely label to it, one minus its
+        probability, or the mass of the labels that are more likely ("raps": with a penalty for
+        ranks beyond the fifth). With "lac" sets are smallest, and some are empty where the
+        classifier is right more often than `confidence_level`. With the others the predicted label
+        is in every set, so that they cover at least as often as the classifier is right.
     class_conditional : bool, default=False
         Compare with images of the label's own class only, so that every class is covered, not only
-        the average row. It takes :math:`1 / \alpha` images of a class to leave its label out of
-        any set (10 at 0.9); labels of smaller classes are compared with all images, with a
-        warning.
+        the average row. It takes :math:`1 / \alpha - 1` images of a class (9 at 0.9); labels of
+        smaller classes are compared with all images, with a warning.
     method : {"auto", "step", "refit"}, default="auto"
-        How left-out models are made: by one Newton step, which "auto" takes where there is one, or by
-        fitting again.
+        How left-out models are made: by one Newton step, which "auto" takes where there is one, or
+        by fitting again.
     cv : int, default=None
         Folds to fit again, at least 2. None leaves out every image by itself up to 32 images,
         and has 10 folds beyond, fewer where no class has as many images. Without effect on a step.
@@ -117,9 +115,9 @@ class PredictionSetClassifier(
     conservative by up to 1 / (n + 1), which with a few images per class is several percent; the
     guarantee accounts for it.
 
-    With n images, c classes and a step, a row costs O(n c) for "lac"; other scores are
-    computed anew under every left-out model, which takes c log c times as long. Refitting costs a
-    prediction per fold.
+    With n images, c classes and a step, a row costs O(n c) at most for "margin" and "lac", and less
+    where images matter to few classes; "aps" and "raps" are computed anew under every left-out
+    model, which takes some twenty times as long. Refitting costs a prediction per fold.
 
     References
     ----------
@@ -144,7 +142,7 @@ class PredictionSetClassifier(
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit"])],
         "confidence_level": [Interval(Real, 0, 1, closed="neither")],
-        "score": [StrOptions(set(SCORES))],
+        "conformity_score": [StrOptions(set(SCORES))],
         "class_conditional": ["boolean"],
         "method": [StrOptions({"auto", "step", "refit"})],
         "cv": [Interval(Integral, 2, None, closed="left"), None],
@@ -156,7 +154,7 @@ class PredictionSetClassifier(
         estimator: Any,
         confidence_level: float = 0.9,
         *,
-        score: str = "lac",
+        conformity_score: str = "margin",
         class_conditional: bool = False,
         method: str = "auto",
         cv: int | None = None,
@@ -164,7 +162,7 @@ class PredictionSetClassifier(
     ) -> None:
         self.estimator = estimator
         self.confidence_level = confidence_level
-        self.score = score
+        self.conformity_score = conformity_score
         self.class_conditional = class_conditional
         self.method = method
         self.cv = cv
@@ -202,8 +200,9 @@ class PredictionSetClassifier(
         """
         if not hasattr(self.estimator, "predict_proba"):
             raise ValueError(
-                f"estimator must have predict_proba; got {type(self.estimator).__name__}, which has "
-                "not. Wrap it in scikit-learn's CalibratedClassifierCV."
+                "estimator must have predict_proba; got "
+                f"{type(self.estimator).__name__}, which has not. Wrap it in scikit-learn's "
+                "CalibratedClassifierCV."
             )
         X, y, groups = indexable(X, y, groups)
         y = checked_labels(y, warn=True)
@@ -228,7 +227,7 @@ class PredictionSetClassifier(
         step = None if self.method == "refit" else left_out_step(last, rows, y, groups)
         if step is not None:
             self.method_, self.guaranteed_coverage_ = "step", np.nan
-            return StepScores.of(step, rows, support, self.score)
+            return StepScores.of(step, rows, support, self.conformity_score)
         if self.method == "step":
             raise ValueError(
                 "method='step' needs BayesAdapterClassifier with text, posterior='map' and no "
@@ -255,12 +254,12 @@ class PredictionSetClassifier(
         for k, model in enumerate(models):
             rows = np.flatnonzero(fold == k)
             own = all_columns(model, safe_indexing(X, rows), columns[k], support.n_classes)
-            scores[rows] = SCORES[self.score](own)[np.arange(len(rows)), support.y[rows]]
+            scores[rows] = SCORES[self.conformity_score](own)[np.arange(len(rows)), support.y[rows]]
         n, K = self.n_support_, n_folds
         lost = 0.0 if n == K else min(2 * (1 - 1 / K) / (n / K + 1), (1 - K / n) / (K + 1))
         bound = 1 - 2 * (1 - self.confidence_level) - 1 / (n + 1) - lost
         self.guaranteed_coverage_ = max(0.0, bound)
-        return FoldScores(support, models, columns, fold, scores, self.score)
+        return FoldScores(support, models, columns, fold, scores, self.conformity_score)
 
     def _folds(self, support: Support) -> np.ndarray:
         """(n,) fold of every row; images stay together."""
@@ -272,18 +271,17 @@ class PredictionSetClassifier(
             n_folds = max(2, min(_DEFAULT_FOLDS, round(support.class_sizes.max())))
         if n_folds > n:
             raise ValueError(f"cv must be at most the number of images; got {n_folds} and {n}.")
-        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=0)
-        fold = np.empty(len(support.y), dtype=np.intp)
-        with warnings.catch_warnings():  # of classes with fewer images than folds
-            warnings.simplefilter("ignore", UserWarning)
-            splits = splitter.split(support.y, support.y, support.images)
-            for k, (_, rows) in enumerate(splits):
-                fold[rows] = k
-        return np.unique(fold, return_inverse=True)[1]
+        # Images of a class side by side, in random order, are dealt out like cards.
+        label = np.empty(n, dtype=np.intp)
+        label[support.images] = support.y
+        order = np.lexsort((np.random.default_rng(0).random(n), label))
+        fold = np.empty(n, dtype=np.intp)
+        fold[order] = np.arange(n) % n_folds
+        return fold[support.images]
 
     def _warn_of_few_images(self, support: Support) -> None:
         alpha = 1 - self.confidence_level
-        fewest = int(np.floor(0.5 / alpha)) if alpha < 0.5 else 0
+        fewest = int(np.ceil(0.5 / alpha - 1 - 1e-9))
         if self.n_support_ < fewest:
             warnings.warn(
                 f"Sets at confidence_level={self.confidence_level:g} need at least {fewest} images "
@@ -294,11 +292,12 @@ class PredictionSetClassifier(
             )
         self._by_class = np.zeros(support.n_classes, bool)
         if self.class_conditional:
-            self._by_class = support.class_sizes >= max(1.0, 1 / alpha - 1)
+            needed = max(1, int(np.ceil(1 / alpha - 1 - 1e-9)))
+            self._by_class = support.class_sizes > needed - 0.5
             small = self.classes_[~self._by_class]
             if len(small):
                 warnings.warn(
-                    f"class_conditional needs {int(np.ceil(1 / alpha - 1))} images of a class; got "
+                    f"class_conditional needs {needed} images of a class; got "
                     f"fewer of {listing(small)}. These labels are compared with images of all "
                     "classes, and are covered on average only.",
                     GuaranteeWarning,
@@ -316,8 +315,7 @@ class PredictionSetClassifier(
         Returns
         -------
         ndarray of shape (n_samples, n_classes), bool
-            Columns in the order of ``classes_``. A row without any is one that no label
-            conforms to.
+            Columns in the order of ``classes_``. A row may have none with "lac".
         """
         check_is_fitted(self)
         rows = X
