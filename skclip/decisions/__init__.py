@@ -2,7 +2,14 @@
 
 from skclip.decisions.label_next import acquisition
 from skclip.decisions.outliers import ood_score
+from skclip.decisions.prediction_sets import PredictionSetClassifier
 from skclip.decisions.selective import SelectiveClassifier
 from skclip.decisions.unseen import check_unseen
 
-__all__ = ["SelectiveClassifier", "acquisition", "check_unseen", "ood_score"]
+__all__ = [
+    "PredictionSetClassifier",
+    "SelectiveClassifier",
+    "acquisition",
+    "check_unseen",
+    "ood_score",
+]
