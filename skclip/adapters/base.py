@@ -21,7 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
 
-from skclip._core.linear.objective import LinearProblem, solve_map
+from skclip._core.linear.objective import DEFAULT_TOL, LinearProblem, solve_map
 from skclip._core.model import FittedModel, LinearModel
 from skclip._core.problem import Problem
 from skclip._core.solve.status import Status
@@ -55,6 +55,7 @@ __all__ = [
 DEFAULT_LOGIT_SCALE = 100.0
 # Rows times features times classes up to which the CPU works in float64.
 _FLOAT64_WORK = 2e8
+_FLOAT64_WORK_OF_SINGLE = 2e6
 # Sum of the sample weights beyond which rounding hides the prior; and that of one over it.
 _MOST_WEIGHT = 1e12
 # Factors from dot product to logit whose square, times rows, is a number in single precision.
@@ -172,7 +173,7 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
             self.row_digests_ = np.concatenate([*before, digests])
         self.device_ = str(self.device)
         device = resolve_device(self.device)
-        dtype = self._dtype(device, len(X) * X.shape[1] * len(self.classes_))
+        dtype = self._dtype(device, len(X) * X.shape[1] * len(self.classes_), X.dtype == np.float32)
 
         def tensor(array: np.ndarray, dtype: torch.dtype = dtype) -> torch.Tensor:
             return torch.tensor(array, dtype=dtype, device=device)
@@ -244,10 +245,13 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         return 1.0
 
     @staticmethod
-    def _dtype(device: torch.device, work: float) -> torch.dtype:
-        """float64 on the CPU unless the problem is large; float32 on accelerators."""
-        small = device.type == "cpu" and work <= _FLOAT64_WORK
-        return torch.float64 if small else torch.float32
+    def _dtype(device: torch.device, work: float, single: bool) -> torch.dtype:
+        """float64 on the CPU unless the problem is large; float32 on accelerators.
+
+        Rows in `single` precision are worth float64 only where it costs nothing.
+        """
+        most = _FLOAT64_WORK_OF_SINGLE if single else _FLOAT64_WORK
+        return torch.float64 if device.type == "cpu" and work <= most else torch.float32
 
     # -- predicting -----------------------------------------------------------------
 
@@ -416,8 +420,9 @@ def decision_values(log_proba: np.ndarray) -> np.ndarray:
     return log_proba[:, 1] - log_proba[:, 0] if log_proba.shape[1] == 2 else log_proba
 
 
-def warn_unless_converged(solution: Any, tol: float) -> None:
-    """ConvergenceWarning from the solver's status."""
+def warn_unless_converged(solution: Any, tol: float | None) -> None:
+    """ConvergenceWarning from the solver's status; a tolerance of None is the solver's own."""
+    tol = DEFAULT_TOL if tol is None else tol
     # Not a number is no certificate.
     exhausted = solution.status is Status.PRECISION and not solution.gradient_norm <= 1e3 * tol
     if solution.status is Status.MAX_ITER or exhausted:
