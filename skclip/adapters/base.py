@@ -34,6 +34,7 @@ from skclip.utils.device import resolve_device
 from skclip.utils.messages import listing
 from skclip.utils.rows import row_digests, unit_rows
 from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
+from skclip.utils.threads import deserve, few_threads
 
 __all__ = [
     "BaseAdapterClassifier",
@@ -79,7 +80,8 @@ def fit_method(method: Callable[P, R]) -> Callable[P, R]:
         try:
             if method.__name__ == "fit":
                 forget_fit(self)
-            return validated(self, *args, **kwargs)
+            with few_threads():
+                return validated(self, *args, **kwargs)
         except BaseException:
             # One assignment, which no signal can divide.
             self.__dict__ = before
@@ -173,7 +175,9 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
             self.row_digests_ = np.concatenate([*before, digests])
         self.device_ = str(self.device)
         device = resolve_device(self.device)
-        dtype = self._dtype(device, len(X) * X.shape[1] * len(self.classes_), X.dtype == np.float32)
+        work = len(X) * X.shape[1] * len(self.classes_)
+        deserve(work)
+        dtype = self._dtype(device, work, X.dtype == np.float32)
 
         def tensor(array: np.ndarray, dtype: torch.dtype = dtype) -> torch.Tensor:
             return torch.tensor(array, dtype=dtype, device=device)
@@ -287,8 +291,10 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         """(n, c) what the model says of the rows, chunk by chunk."""
         X = self.check_rows(X)
         out = np.empty((len(X), len(self.classes_)), dtype=X.dtype)
-        for where, rows, model in self._in_chunks(X):
-            out[where] = ask(model, rows).cpu().numpy()
+        with few_threads():
+            deserve(out.size * X.shape[1])
+            for where, rows, model in self._in_chunks(X):
+                out[where] = ask(model, rows).cpu().numpy()
         bad = np.flatnonzero(np.isnan(out).any(axis=1))
         if len(bad):
             raise ValueError(

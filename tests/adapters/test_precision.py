@@ -27,7 +27,7 @@ def data():
 
 
 # So far that what differs is rounding, not where the solver stopped.
-TOL = 1e-6
+TOL = 1e-7
 
 
 def fit_single(data, monkeypatch, **parameters):

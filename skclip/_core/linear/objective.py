@@ -201,9 +201,9 @@ def solve_map(
     objective = _Objective(problem, span)
     coordinates = objective.origin() if start is None else start
     goal = DEFAULT_TOL if tol is None else tol
-    descended = 0
+    descended, far = 0, 0.0
     if solver == "newton-cg" and start is None and objective.suits_pairs:
-        first = objective.descend(max_iter, callback)
+        first, far = objective.descend(max_iter, callback)
         if first.status is Status.CONVERGED and (tol is None or first.gradient_norm <= tol):
             return _solution(objective, first, 0)
         coordinates, descended = first.point, first.n_iter
@@ -230,6 +230,7 @@ def solve_map(
             max_iter=max_iter - descended,
             sufficient=sufficient if relative_tol > 0 else None,
             callback=callback,
+            far=far,
         )
     return _solution(objective, result, descended)
 
@@ -283,8 +284,8 @@ class _Objective:
 
     def descend(
         self, max_iter: int, callback: Callable[[int, float, float], None] | None
-    ) -> Minimum:
-        """From the prior mean to an objective that is as near its optimum as predictions need."""
+    ) -> tuple[Minimum, float]:
+        """To an objective as near its optimum as predictions need, and the first certificate."""
         rows = doubtful_pairs.Rows(self.problem, self.Z, self.weighted, self.labelled, self.penalty)
 
         def report(iteration: int, value: float, gradient: Tensor) -> None:
@@ -296,13 +297,10 @@ class _Objective:
         found = doubtful_pairs.descend(
             rows, self.base.clone(), enough=enough, max_iter=max_iter, callback=report
         )
-        return Minimum(
-            found.point,
-            found.objective,
-            self.certificate(found.gradient),
-            found.n_iter,
-            Status.CONVERGED if found.decrement <= enough else Status.MAX_ITER,
-        )
+        status = Status.CONVERGED if found.decrement <= enough else Status.MAX_ITER
+        certificate = self.certificate(found.gradient)
+        end = Minimum(found.point, found.objective, certificate, found.n_iter, status)
+        return end, self.certificate(found.first_gradient)
 
     def origin(self) -> Tensor:
         """Coordinates of the prior mean."""
