@@ -33,7 +33,7 @@ def elsewhere(function):
 
 
 def mkl_threads():
-    """What MKL has for this thread; 0 where it takes OpenMP's number, None where there is no MKL."""
+    """What MKL has for this thread; 0 where it takes OpenMP's, None where there is no MKL."""
     if threads._mkl() is None:
         return None
     number = threads._mkl()(0)
@@ -61,9 +61,14 @@ def test_no_more_than_the_process_may_use(two_threads, monkeypatch):
 
 def test_what_the_user_has_set_comes_back_after_an_error(two_threads):
     before = mkl_threads()
-    with pytest.raises(KeyboardInterrupt), few_threads():
-        assert mkl_threads() in (None, 1)
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with few_threads():
+            assert mkl_threads() in (None, 1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert torch.get_num_threads() == 2
     assert mkl_threads() == before
 

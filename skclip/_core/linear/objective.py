@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from skclip._core.linear import doubtful_pairs
-from skclip._core.problem import Problem, weight_of_certificate
+from skclip._core.problem import Problem, exact, weight_of_certificate
 from skclip._core.solve import lbfgs, newton
 from skclip._core.solve.status import Minimum, Status
 
@@ -107,16 +107,18 @@ class Span:
     @classmethod
     def of(cls, problem: LinearProblem) -> Span:
         """Weighted principal axes by one symmetric eigenproblem of size min(n, d)."""
-        a = problem.sample_weight.double()
-        rows = problem.X.double()
+        a, rows, metric = problem.sample_weight, problem.X, problem.metric
+        n, d = rows.shape
+        if n < d:
+            # The basis comes from a division by small values, which needs all digits.
+            a, rows = exact(a), exact(rows)
+            metric = None if metric is None else exact(metric)
         centre = (a / a.sum()) @ rows if problem.has_bias else torch.zeros_like(rows[0])
         rows = rows - centre
-        metric = None if problem.metric is None else problem.metric.double()
         if metric is not None:
             rows = rows @ metric
         # sqrt(a) x: eigenvectors of its Gram matrix diagonalise X' diag(a) X.
         scaled = a.sqrt()[:, None] * rows
-        n, d = scaled.shape
         if n >= d:
             energy, basis = torch.linalg.eigh(scaled.T @ scaled)
             keep = energy > _rank_cutoff(energy, n)
@@ -132,8 +134,13 @@ class Span:
 
 
 def _rank_cutoff(energy: Tensor, size: int) -> Tensor:
-    """Eigenvalues of a Gram matrix below this are rounding errors."""
-    return energy.max().clamp(min=0.0) * size * torch.finfo(energy.dtype).eps
+    """Eigenvalues of a Gram matrix below this are rounding errors.
+
+    In single precision they may be small but real: there nothing is lost by keeping them, as the
+    basis is orthonormal anyway.
+    """
+    share = size * torch.finfo(energy.dtype).eps if energy.dtype is torch.float64 else 1e-9
+    return energy.max().clamp(min=0.0) * share
 
 
 def with_bias_column(Z: Tensor) -> Tensor:

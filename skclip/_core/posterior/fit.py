@@ -153,7 +153,7 @@ def fit_posterior(
     mode = _fit_mode(problem, solver, expected_precision, temperature, groups, n_views)
     problem = mode.problem
     frame = Frame.of(problem, mode.span)
-    data = Observations.of(problem, frame)
+    data = Observations.in_span(problem, mode.span)
     prior = prior_of(problem, mode.span)
     posteriors = _posteriors(mode, data, prior, settings, solver)
     best = posteriors[0]
