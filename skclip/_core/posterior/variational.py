@@ -29,7 +29,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from skclip._core.linear.objective import log_softmax_gap
+from skclip._core.linear.objective import (
+    LinearProblem,
+    Span,
+    log_softmax_gap,
+    with_bias_column,
+)
 from skclip._core.posterior.block import BlockGaussian, Frame
 from skclip._core.posterior.draws import RowDraws
 from skclip._core.problem import Problem, weight_of_certificate
@@ -73,7 +78,15 @@ class Observations:
     @classmethod
     def of(cls, problem: Problem, frame: Frame) -> Observations:
         """Rows of a problem in a frame that holds them, relative to the prior mean."""
-        phi, _ = frame.coordinates(problem.X)
+        return cls._at(problem, frame.coordinates(problem.X)[0])
+
+    @classmethod
+    def in_span(cls, problem: LinearProblem, span: Span) -> Observations:
+        """The same in the frame of their own span, which knows their coordinates."""
+        return cls._at(problem, with_bias_column(span.Z) if problem.has_bias else span.Z)
+
+    @classmethod
+    def _at(cls, problem: Problem, phi: Tensor) -> Observations:
         return cls(
             phi=phi,
             outside_square=torch.zeros_like(problem.sample_weight),
