@@ -72,7 +72,15 @@ _LAYER_OF = {
     "cache_info": "store",
     "clear_cache": "store",
 }
-_LAYERS = {*_LAYER_OF.values(), "backbones", "benchmark", "datasets", "exceptions", "metrics"}
+_LAYERS = {
+    *_LAYER_OF.values(),
+    "backbones",
+    "benchmark",
+    "datasets",
+    "exceptions",
+    "export",
+    "metrics",
+}
 
 __all__ = sorted([*_LAYER_OF, "datasets", "metrics", "prompts"])
 

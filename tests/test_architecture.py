@@ -31,6 +31,7 @@ ALLOWED = {
     "adapters": {"_core", "prompts"},
     "decisions": {"adapters"},
     "persistence": {"_core", "backbones", "features", "prompts", "adapters", "decisions"},
+    "export": {"_core", "backbones", "features", "adapters"},
     # The command line is a shell around public functions of everything below.
     "cli": {"features", "store", "benchmark"},
     "benchmark": {
