@@ -34,6 +34,7 @@ ALLOWED = {
     # Prediction sets label a bare array of prototypes, so that a fold may miss a class.
     "decisions": {"adapters", "prompts"},
     "persistence": {"_core", "backbones", "features", "prompts", "adapters", "decisions"},
+    "export": {"_core", "backbones", "features", "adapters"},
     # The command line is a shell around public functions of everything below.
     "cli": {"datasets", "features", "store", "benchmark", "workflow", "persistence"},
     # From a folder to a file of predictions; it and the benchmark do not know each other.

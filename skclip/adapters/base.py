@@ -206,7 +206,12 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         self._model = model.on_cpu()
         return self
 
-    def _fitted_model(self) -> Any:
+    @property
+    def model_(self) -> Any:
+        """The :class:`FittedModel` that predicts, on the CPU: what export and outlier scores ask.
+
+        Rows that are given to it are those of :meth:`check_rows`.
+        """
         if not hasattr(self, "_model"):
             raise AttributeError(f"This {type(self).__name__} is not fitted yet. Call fit first.")
         return self._model
@@ -392,24 +397,24 @@ class LinearAdapterClassifier(BaseAdapterClassifier):
     @property
     def prototypes_(self) -> np.ndarray:
         """Adapted prototypes W (n_classes, n_features), in the units of the prototypes given."""
-        return self._fitted_model().W.numpy()
+        return self.model_.W.numpy()
 
     @property
     def coef_(self) -> np.ndarray:
         """``logit_scale_ / temperature_ * prototypes_``; of two classes their difference (1, d)."""
-        model = self._fitted_model()
+        model = self.model_
         return of_two(model.W.numpy() * (model.logit_scale / model.temperature))
 
     @property
     def intercept_(self) -> np.ndarray:
         """Biases over the temperature; of two classes their difference (1,)."""
-        model = self._fitted_model()
+        model = self.model_
         return of_two(model.b.numpy() / model.temperature)
 
     @property
     def temperature_(self) -> float:
         """What logits were divided by."""
-        return self._fitted_model().temperature
+        return self.model_.temperature
 
 
 def _check_finite(model: FittedModel) -> None:

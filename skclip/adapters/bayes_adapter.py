@@ -459,7 +459,7 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
     @property
     def posterior_precision_(self) -> dict[str, np.ndarray]:
         """Precision of the weights at temperature 1, in compact form."""
-        arrays = self._fitted_model().arrays()
+        arrays = self.model_.arrays()
         names = ("frame.basis", "frame.centre", "frame.metric", "posterior.diagonal")
         names += ("posterior.outside", "posterior.factor", "posterior.owner")
         return {n.partition(".")[2]: arrays[n] for n in names if arrays[n] is not None}
