@@ -192,9 +192,9 @@ def solve_map(
     ----------
     tol : float or None
         None asks for no more than moves a prediction: an objective within `NATS_PER_ROW` of its
-        optimum per unit of weight, by Newton's decrement; where the solver knows none, 1e-6.
+        optimum per unit of weight, by Newton's decrement, to which "newton-cg" goes by
+        :func:`~skclip._core.linear.doubtful_pairs.descend`; where that cannot be, 1e-6.
     solver : {"newton-cg", "lbfgs"}
-        "newton-cg" begins with :func:`~skclip._core.linear.doubtful_pairs.descend` where it can.
     span : Span, optional
         Of this problem or one that differs in prior mean and precision only.
     start : Tensor, optional
@@ -209,9 +209,9 @@ def solve_map(
     coordinates = objective.origin() if start is None else start
     goal = DEFAULT_TOL if tol is None else tol
     descended, far = 0, 0.0
-    if solver == "newton-cg" and start is None and objective.suits_pairs:
+    if tol is None and solver == "newton-cg" and start is None and objective.suits_pairs:
         first, far = objective.descend(max_iter, callback)
-        if first.status is Status.CONVERGED and (tol is None or first.gradient_norm <= tol):
+        if first.status is Status.CONVERGED:
             return _solution(objective, first, 0)
         coordinates, descended = first.point, first.n_iter
 
