@@ -157,6 +157,8 @@ class AveragingModel(FittedModel):
         """See :meth:`FittedModel.draws`."""
 
     def log_proba(self, X: Tensor) -> Tensor:
+        if not self.has_spread:
+            return super().log_proba(X)
         return average(self.draws(X), self.averaging.what)
 
     def _count_and_seed(self, n_draws: int | None, seed: int | None) -> tuple[int, int]:

@@ -303,9 +303,12 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         out = np.empty((len(X), len(self.classes_)), dtype=X.dtype)
         with few_threads():
             deserve(out.size * X.shape[1])
+            doubtful = False
             for where, rows, model in self._in_chunks(X):
-                out[where] = ask(model, rows).cpu().numpy()
-        bad = np.flatnonzero(np.isnan(out).any(axis=1))
+                values = ask(model, rows).cpu().numpy()
+                doubtful |= bool(np.isnan(values.sum()))
+                out[where] = values
+        bad = np.flatnonzero(np.isnan(out).any(axis=1)) if doubtful else ()
         if len(bad):
             raise ValueError(
                 f"X must lead to finite logits; got rows that do not: {listing(bad)}, with entries "
@@ -354,8 +357,8 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         ndarray of shape (n_samples, n_classes)
             Rows sum to 1; columns in the order of ``classes_``.
         """
-        log_proba = self.predict_log_proba(X)
-        return np.exp(log_proba, out=log_proba)
+        # In torch, while the numbers are in the processor's cache.
+        return self._predict_rows(X, lambda model, rows: model.log_proba(rows).exp_())
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Log-probability of every class; log-odds of the second where there are two.

@@ -84,7 +84,6 @@ class Descent:
     point: Tensor
     objective: float
     gradient: Tensor
-    first_gradient: Tensor
     n_iter: int
     decrement: float
 
@@ -111,7 +110,6 @@ def descend(
     tau = rows.problem.logit_scale
     point = torch.zeros_like(rows.penalty)
     value, gradient, log_total = _evaluate(rows, scores, point)
-    first_gradient = gradient
     moved = torch.empty_like(scores)
     iteration, decrement, threshold = 0, math.inf, 0.0
     pairs: _Pairs | None = None
@@ -136,7 +134,7 @@ def descend(
         iteration += 1
         if callback is not None:
             callback(iteration, value, gradient)
-    return Descent(point, value, gradient, first_gradient, iteration, decrement)
+    return Descent(point, value, gradient, iteration, decrement)
 
 
 def _evaluate(rows: Rows, scores: Tensor, point: Tensor) -> tuple[float, Tensor, Tensor]:

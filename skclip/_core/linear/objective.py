@@ -192,9 +192,9 @@ def solve_map(
     ----------
     tol : float or None
         None asks for no more than moves a prediction: an objective within `NATS_PER_ROW` of its
-        optimum per unit of weight, by Newton's decrement; where the solver knows none, 1e-6.
+        optimum per unit of weight, by Newton's decrement, to which "newton-cg" goes by
+        :func:`~skclip._core.linear.doubtful_pairs.descend`; where that cannot be, 1e-6.
     solver : {"newton-cg", "lbfgs"}
-        "newton-cg" begins with :func:`~skclip._core.linear.doubtful_pairs.descend` where it can.
     span : Span, optional
         Of this problem or one that differs in prior mean and precision only.
     start : Tensor, optional
@@ -208,10 +208,10 @@ def solve_map(
     objective = _Objective(problem, span)
     coordinates = objective.origin() if start is None else start
     goal = DEFAULT_TOL if tol is None else tol
-    descended, far = 0, 0.0
-    if solver == "newton-cg" and start is None and objective.suits_pairs:
-        first, far = objective.descend(max_iter, callback)
-        if first.status is Status.CONVERGED and (tol is None or first.gradient_norm <= tol):
+    descended = 0
+    if tol is None and solver == "newton-cg" and start is None and objective.suits_pairs:
+        first = objective.descend(max_iter, callback)
+        if first.status is Status.CONVERGED:
             return _solution(objective, first, 0)
         coordinates, descended = first.point, first.n_iter
 
@@ -237,7 +237,6 @@ def solve_map(
             max_iter=max_iter - descended,
             sufficient=sufficient if relative_tol > 0 else None,
             callback=callback,
-            far=far,
         )
     return _solution(objective, result, descended)
 
@@ -291,8 +290,8 @@ class _Objective:
 
     def descend(
         self, max_iter: int, callback: Callable[[int, float, float], None] | None
-    ) -> tuple[Minimum, float]:
-        """To an objective as near its optimum as predictions need, and the first certificate."""
+    ) -> Minimum:
+        """From the prior mean to an objective as near its optimum as predictions need."""
         rows = doubtful_pairs.Rows(self.problem, self.Z, self.weighted, self.labelled, self.penalty)
 
         def report(iteration: int, value: float, gradient: Tensor) -> None:
@@ -306,8 +305,7 @@ class _Objective:
         )
         status = Status.CONVERGED if found.decrement <= enough else Status.MAX_ITER
         certificate = self.certificate(found.gradient)
-        end = Minimum(found.point, found.objective, certificate, found.n_iter, status)
-        return end, self.certificate(found.first_gradient)
+        return Minimum(found.point, found.objective, certificate, found.n_iter, status)
 
     def origin(self) -> Tensor:
         """Coordinates of the prior mean."""

@@ -132,7 +132,8 @@ def _inverse_of_triangle(L: Tensor) -> Tensor:
     n = len(L)
     if n <= _TRIANGLE:
         identity = torch.eye(n, dtype=L.dtype, device=L.device)
-        return torch.linalg.solve_triangular(L, identity, upper=False)
+        inverse: Tensor = torch.linalg.solve_triangular(L, identity, upper=False)
+        return inverse
     k = n // 2
     first, last = _inverse_of_triangle(L[:k, :k]), _inverse_of_triangle(L[k:, k:])
     out = torch.zeros_like(L)

@@ -46,19 +46,15 @@ def minimize(
     max_iter: int,
     sufficient: Callable[[Tensor], float] | None = None,
     callback: Callable[[int, float, float], None] | None = None,
-    far: float = 0.0,
 ) -> Minimum:
     """Minimise to ``certificate <= tol``.
 
     `sufficient`, if given, says which norm of the gradient at a point is small enough to
-    stop all the same; `callback` gets (iteration, value, certificate). `far` is the certificate far
-    from the optimum, which a start that is near it does not know: steps are the more accurate the
-    less of it is left.
+    stop all the same; `callback` gets (iteration, value, certificate).
     """
     point = start
     value, gradient = function.value_and_gradient(point)
-    measure = function.certificate(gradient)
-    first = max(measure, far)
+    measure = first = function.certificate(gradient)
     slack = 10 * torch.finfo(start.dtype).eps
     stalled = 0
     for iteration in range(max_iter):
@@ -122,20 +118,14 @@ def _line_search(
     slope: float,
     slack: float,
 ) -> tuple[Tensor, float, Tensor] | None:
-    """Halve a unit step until the value has decreased enough, up to its rounding error.
-
-    Where more of it may be rounding, a slope that is mostly gone says the same.
-    """
+    """Halve a unit step until the value has decreased enough, up to its rounding error."""
     if not slope < 0:
         return None
     step = 1.0
     for _ in range(_MAX_HALVINGS):
         new_point = torch.add(point, direction, alpha=step)
         new_value, new_gradient = function.value_and_gradient(new_point)
-        rise = new_value - value - slack * abs(value)
-        if rise <= _ARMIJO * step * slope:
-            return new_point, new_value, new_gradient
-        if rise <= 10 * slack * abs(value) and abs(dot(direction, new_gradient)) <= -0.5 * slope:
+        if new_value <= value + _ARMIJO * step * slope + slack * abs(value):
             return new_point, new_value, new_gradient
         step *= 0.5
     return None
