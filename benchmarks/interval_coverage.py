@@ -16,10 +16,8 @@ from skclip.benchmark.rendering import list_table
 from skclip.metrics import (
     area_under_risk_coverage,
     bootstrap_interval,
-    confidence_bias,
     debiased_calibration_error,
     expected_calibration_error,
-    smooth_calibration_error,
 )
 
 ACCURACY = {
@@ -29,8 +27,6 @@ ACCURACY = {
 METRICS = {
     "expected_calibration_error": expected_calibration_error,
     "debiased_calibration_error": debiased_calibration_error,
-    "smooth_calibration_error": smooth_calibration_error,
-    "confidence_bias": confidence_bias,
     "area_under_risk_coverage": area_under_risk_coverage,
 }
 SIZES, N_TESTS, N_RESAMPLES = (200, 2000), 200, 200
@@ -45,9 +41,9 @@ def draw(rng, n, accuracy):
 
 
 def share_of_hits(metric, accuracy, truth, n, n_tests):
-    """Of the "basic" and of the "percentile" interval, their mean width, and the mean value."""
+    """Of the "basic" and of the "percentile" interval, and their mean width."""
     rng = np.random.default_rng(1)
-    hits, widths, values = np.zeros(2), [], []
+    hits, widths = np.zeros(2), []
     for seed in range(n_tests):
         basic = bootstrap_interval(
             metric,
@@ -60,8 +56,7 @@ def share_of_hits(metric, accuracy, truth, n, n_tests):
         low, high = 2 * basic.value - basic.high, 2 * basic.value - basic.low
         hits += [basic.low <= truth <= basic.high, low <= truth <= high]
         widths.append(basic.high - basic.low)
-        values.append(basic.value)
-    return *hits / n_tests, np.mean(widths), np.mean(values)
+    return *hits / n_tests, np.mean(widths)
 
 
 def parse_arguments():
@@ -82,22 +77,19 @@ def main():
             truths[kind, name] = metric(*many, labels=[0, 1])
     for kind, name, n in tqdm(cases, disable=None):
         truth = truths[kind, name]
-        basic, percentile, width, mean = share_of_hits(
-            METRICS[name], ACCURACY[kind], truth, n, n_tests
-        )
+        basic, percentile, width = share_of_hits(METRICS[name], ACCURACY[kind], truth, n, n_tests)
         rows.append(
             (
                 f"``{name}``",
                 kind,
                 n,
                 f"{truth:.3f}",
-                f"{mean:.3f}",
                 f"{width:.3f}",
                 f"{100 * basic:.0f} %",
                 f"{100 * percentile:.0f} %",
             )
         )
-    header = ("metric", "classifier", "samples", "truth", "mean", "width", "basic", "percentile")
+    header = ("metric", "classifier", "samples", "truth", "width", "basic", "percentile")
     print(plain_table(header, rows))
     if not quick:
         title = (

@@ -30,7 +30,6 @@ stopped run can go on, and to ``docs/tables/selective_risk.rst``.
 
 import argparse
 import tempfile
-import warnings
 from itertools import product
 from pathlib import Path
 
@@ -38,13 +37,11 @@ import numpy as np
 from real_features import SINGLE_VIEW, Cell, load, support
 from result_files import RESULTS, environment, plain_table, write_json, write_table
 from scipy.stats import beta, binom
-from sklearn.frozen import FrozenEstimator
 
-from skclip import BayesAdapterClassifier, SelectiveClassifier
+from skclip import BayesAdapterClassifier
 from skclip.benchmark import ResultFile
 from skclip.benchmark.rendering import list_table
 from skclip.decisions.risk_control import certify, fewest_rows
-from skclip.exceptions import GuaranteeWarning
 
 SHOTS = (1, 4, 16)
 TARGETS = (0.05, 0.02, 0.01)
@@ -56,16 +53,6 @@ VALUES = (
     *("risk", "oracle", "plug_in_violations", "plug_in_coverage"),
     *("sgr_coverage", "bonferroni_coverage"),
 )
-
-
-class Probabilities(FrozenEstimator):
-    """A fitted classifier whose inputs are its own probabilities: predict once, judge often."""
-
-    def __init__(self, estimator):
-        self.estimator = estimator
-
-    def predict_proba(self, X):
-        return X
 
 
 def oracle(confidence, wrong, target):
@@ -128,19 +115,14 @@ def run_one(dataset, shots, repetitions):
     data, cell = load(dataset), Cell(dataset, SINGLE_VIEW[dataset][1], shots)
     classifier = BayesAdapterClassifier(data.prototypes).fit(*support(cell, seed=0))
     proba, y = classifier.predict_proba(data.features["test"]), data.labels["test"]
-    frozen = Probabilities(classifier)
     confidence, wrong = proba.max(axis=1), classifier.classes_[proba.argmax(axis=1)] != y
     rows = []
     for target, way in product(TARGETS, ("drawn", "split")):
         seen = []
         for seed in range(repetitions[way]):
             calibration, test = rows_of(way, len(y), seed)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", GuaranteeWarning)
-                selective = SelectiveClassifier(
-                    frozen, target_risk=target, confidence_level=LEVEL
-                ).fit(proba[calibration], y[calibration])
-            coverage, risk = judge(selective.threshold_, confidence[test], wrong[test])
+            found = certify(confidence[calibration], wrong[calibration], target, 1 - LEVEL)
+            coverage, risk = judge(found.threshold, confidence[test], wrong[test])
             best = oracle(confidence[test], wrong[test], target)
             plug_in = oracle(confidence[calibration], wrong[calibration], target)
             naive = judge(plug_in, confidence[test], wrong[test])
@@ -156,7 +138,7 @@ def run_one(dataset, shots, repetitions):
                 (
                     *(
                         risk > target,
-                        shown_above(selective.threshold_, confidence[test], wrong[test], target),
+                        shown_above(found.threshold, confidence[test], wrong[test], target),
                     ),
                     *(coverage == 0, coverage, risk),
                     *(judge(best, confidence[test], wrong[test])[0], naive[1] > target, naive[0]),

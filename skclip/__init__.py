@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what type checkers read instead of the table below
     from skclip.adapters import Variational as Variational
     from skclip.adapters import ZeroShotClassifier as ZeroShotClassifier
     from skclip.adapters import ZeroShotRangeClassifier as ZeroShotRangeClassifier
+    from skclip.decisions import LabelShiftClassifier as LabelShiftClassifier
     from skclip.decisions import PredictionSetClassifier as PredictionSetClassifier
     from skclip.decisions import SelectiveClassifier as SelectiveClassifier
     from skclip.decisions import check_unseen as check_unseen
@@ -61,6 +62,7 @@ _LAYER_OF = {
     "Variational": "adapters",
     "ZeroShotClassifier": "adapters",
     "ZeroShotRangeClassifier": "adapters",
+    "LabelShiftClassifier": "decisions",
     "PredictionSetClassifier": "decisions",
     "SelectiveClassifier": "decisions",
     "check_unseen": "decisions",

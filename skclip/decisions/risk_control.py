@@ -118,7 +118,11 @@ def chains(n: int, target_risk: float, delta: float) -> list[tuple[int, float]]:
 
 
 def certify(
-    confidence: np.ndarray, wrong: np.ndarray, target_risk: float, delta: float
+    confidence: np.ndarray,
+    wrong: np.ndarray,
+    target_risk: float,
+    delta: float,
+    lowest: float = 0.0,
 ) -> Certificate:
     """The loosest threshold of those that the chains of tests reject.
 
@@ -127,6 +131,8 @@ def certify(
     confidence : ndarray of shape (n,)
     wrong : bool ndarray of shape (n,)
     target_risk, delta : float in (0, 1)
+    lowest : float
+        The smallest confidence there is: the threshold where everything is accepted.
 
     Returns
     -------
@@ -142,8 +148,8 @@ def certify(
         return Certificate(np.inf, 0, 0)
     m = int(np.flatnonzero(rejected)[-1]) + 1
     # Everything above the next value; float64, so that no value lies between.
-    threshold = 0.0 if m == len(kappa) else np.nextafter(kappa[m], np.inf)
-    return Certificate(max(float(threshold), 0.0), m, int(errors[m - 1]))
+    threshold = lowest if m == len(kappa) else np.nextafter(kappa[m], np.inf)
+    return Certificate(max(float(threshold), lowest), m, int(errors[m - 1]))
 
 
 def _rejected(
@@ -163,15 +169,15 @@ def _rejected(
     return rejected
 
 
-def coverage_threshold(confidence: np.ndarray, coverage: float) -> float:
+def coverage_threshold(confidence: np.ndarray, coverage: float, lowest: float = 0.0) -> float:
     """Threshold that a new exchangeable row reaches with probability `coverage` or more.
 
     The k-th largest of n confidences is reached with probability k / (n + 1) at least;
-    where k would exceed n, everything is accepted.
+    where k would exceed n, everything is accepted, from the `lowest` confidence on.
     """
     n = len(confidence)
     k = int(np.ceil(coverage * (n + 1) - _ROUNDING))
-    return float(np.sort(confidence)[n - k]) if k <= n else 0.0
+    return float(np.sort(confidence)[n - k]) if k <= n else lowest
 
 
 def rows_for_certificate(

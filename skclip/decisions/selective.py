@@ -1,6 +1,7 @@
 """A classifier that abstains where it is not sure enough."""
 
 import warnings
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -31,6 +32,7 @@ from skclip.exceptions import GuaranteeWarning
 from skclip.utils.sklearn_private import (
     HasMethods,
     Interval,
+    StrOptions,
     check_method_params,
     check_sample_weight,
     safe_indexing,
@@ -77,6 +79,10 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
         Share of rows to accept.
     confidence_level : float in (0, 1), default=0.95
         Probability with which `target_risk` is kept.
+    selection_score : {"confidence", "margin"} or callable, default="confidence"
+        What is compared with the threshold: the largest probability, the log-ratio of the two
+        largest ones, or ``selection_score(estimator_, X)`` of shape (n_samples,), larger for rows
+        that are surer; it must not learn from the calibration rows. The guarantee holds for each.
     calibration_size : float in (0, 1) or int, default=0.5
         Share or number of the rows that calibrate, drawn at random and not stratified, so that
         they are a sample of what is to come. Without effect with a frozen estimator or a
@@ -162,6 +168,7 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
         "target_risk": [Interval(Real, 0, 1, closed="neither"), None],
         "coverage": [Interval(Real, 0, 1, closed="right"), None],
         "confidence_level": [Interval(Real, 0, 1, closed="neither")],
+        "selection_score": [StrOptions({"confidence", "margin"}), callable],
         "calibration_size": [
             Interval(Real, 0, 1, closed="neither"),
             Interval(Integral, 1, None, closed="left"),
@@ -178,6 +185,7 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
         target_risk: float | None = None,
         coverage: float | None = None,
         confidence_level: float = 0.95,
+        selection_score: str | Callable[[Any, Any], ArrayLike] = "confidence",
         calibration_size: float = 0.5,
         abstain_label: Any = "auto",
         random_state: int | np.random.RandomState | None = None,
@@ -187,6 +195,7 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
         self.target_risk = target_risk
         self.coverage = coverage
         self.confidence_level = confidence_level
+        self.selection_score = selection_score
         self.calibration_size = calibration_size
         self.abstain_label = abstain_label
         self.random_state = random_state
@@ -283,10 +292,11 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
         confidence, predicted = self._most_probable(X)
         wrong = predicted != y
         if self.target_risk is None:
-            self.threshold_ = coverage_threshold(confidence, self.coverage)
+            self.threshold_ = coverage_threshold(confidence, self.coverage, self._lowest)
         else:
             delta = 1 - self.confidence_level
-            self.threshold_ = certify(confidence, wrong, self.target_risk, delta).threshold
+            certificate = certify(confidence, wrong, self.target_risk, delta, self._lowest)
+            self.threshold_ = certificate.threshold
             if np.isinf(self.threshold_):
                 warnings.warn(
                     f"No threshold keeps a risk of {self.target_risk:g} at confidence_level="
@@ -299,12 +309,30 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
         self.calibration_score_ = score_accepted(confidence >= self.threshold_, wrong)
         self.calibration_confidence_ = np.sort(confidence)
 
+    @property
+    def _lowest(self) -> float:
+        """The threshold that everything reaches."""
+        return -np.inf if callable(self.selection_score) else 0.0
+
     # -- predicting -----------------------------------------------------------------
 
     def _most_probable(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Confidence (n,) and most probable class (n,) of every row."""
         proba = np.asarray(self.estimator_.predict_proba(X), dtype=np.float64)
-        return proba.max(axis=1), self.classes_[proba.argmax(axis=1)]
+        predicted = self.classes_[proba.argmax(axis=1)]
+        if callable(self.selection_score):
+            score = np.asarray(self.selection_score(self.estimator_, X), dtype=np.float64)
+            if score.shape != predicted.shape or np.isnan(score).any():
+                raise ValueError(
+                    f"selection_score must return {len(predicted)} numbers, one for each row, none "
+                    f"of them NaN; got shape {score.shape} with {int(np.isnan(score).sum())} NaN."
+                )
+            return score, predicted
+        if self.selection_score == "margin":
+            with np.errstate(divide="ignore"):
+                two = np.log(np.sort(proba, axis=1)[:, -2:])
+            return two[:, 1] - two[:, 0], predicted
+        return proba.max(axis=1), predicted
 
     def accept(self, X: ArrayLike) -> np.ndarray:
         """Whether each row is confident enough to be classified.

@@ -121,3 +121,16 @@ def test_over_confidence_is_positive():
     assert confidence_bias(y, proba) == pytest.approx(0.2, abs=1e-15)
     y, proba = as_predictions(np.full(10, 0.6), np.arange(10) < 9)
     assert confidence_bias(y, proba) == pytest.approx(-0.3, abs=1e-15)
+
+
+def test_chance_adds_what_the_docstring_says():
+    """To a calibrated classifier, on average over test sets; four standard errors."""
+    rng, means, errors = np.random.default_rng(0), {}, {}
+    for n in (200, 2000):
+        found = []
+        for _ in range(60):
+            confidence = 0.5 + rng.beta(4, 1, size=n) / 2
+            found.append(smooth(confidence, rng.random(n) < confidence))
+        means[n], errors[n] = np.mean(found), 4 * np.std(found) / np.sqrt(60)
+    assert means[200] == pytest.approx(0.031, abs=errors[200])
+    assert means[2000] == pytest.approx(0.014, abs=errors[2000])

@@ -49,7 +49,7 @@ def test_a_step_is_close_to_the_fit_without_the_image(task):
         step = softmax(moved(left_out, task.X_test, image), axis=1)
         errors.append(np.abs(step - truth).sum())
         changes.append(np.abs(whole - truth).sum())
-    assert np.sum(errors) < 0.25 * np.sum(changes)
+    assert np.sum(errors) < 0.35 * np.sum(changes)
 
 
 def test_views_of_an_image_leave_together(task):
