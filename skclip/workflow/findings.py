@@ -161,7 +161,12 @@ class Finding:
         return "\n".join(lines)
 
     def short(self) -> str:
-        """The same in a line."""
+        """The same in a line, with the first item.
+
+        Returns
+        -------
+        str
+        """
         kind = KINDS[self.kind]
         if self.kind == "layout":
             return f"{kind.severity}: {self.items[0]}"
