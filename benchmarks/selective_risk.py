@@ -17,26 +17,31 @@ The oracle knows the labels of the rows that judge and takes the largest coverag
 at most the target. "Plug-in" takes the loosest threshold whose risk on the calibration rows is at
 most the target: what one would do without a guarantee.
 
+"SGR" is the rule of Geifman and El-Yaniv, "Bonferroni" the loosest of all exact bounds at the
+level delta / n, both on the same draws. Where fewer rows calibrate than can certify anything,
+nothing is certified by any rule; the mean over the other combinations is reported below.
+
+A last table simulates calibration sets whose errors are known: the same share of errors at every
+confidence, wrong labels among right ones, two kinds of rows, and confidences with ties.
+
 The results go to ``benchmarks/results/selective_risk.csv``, row by row, so that a
 stopped run can go on, and to ``docs/tables/selective_risk.rst``.
 """
 
 import argparse
 import tempfile
-import warnings
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 from real_features import SINGLE_VIEW, Cell, load, support
 from result_files import RESULTS, environment, plain_table, write_json, write_table
-from scipy.stats import binom
-from sklearn.frozen import FrozenEstimator
+from scipy.stats import beta, binom
 
-from skclip import BayesAdapterClassifier, SelectiveClassifier
+from skclip import BayesAdapterClassifier
 from skclip.benchmark import ResultFile
 from skclip.benchmark.rendering import list_table
-from skclip.exceptions import GuaranteeWarning
+from skclip.decisions.risk_control import certify, fewest_rows
 
 SHOTS = (1, 4, 16)
 TARGETS = (0.05, 0.02, 0.01)
@@ -46,17 +51,8 @@ KEY = ("dataset", "shots", "target", "way")
 VALUES = (
     *("calibration_rows", "repetitions", "violations", "shown", "abstained", "coverage"),
     *("risk", "oracle", "plug_in_violations", "plug_in_coverage"),
+    *("sgr_coverage", "bonferroni_coverage"),
 )
-
-
-class Probabilities(FrozenEstimator):
-    """A fitted classifier whose inputs are its own probabilities: predict once, judge often."""
-
-    def __init__(self, estimator):
-        self.estimator = estimator
-
-    def predict_proba(self, X):
-        return X
 
 
 def oracle(confidence, wrong, target):
@@ -67,6 +63,30 @@ def oracle(confidence, wrong, target):
     last = np.append(kappa[1:] < kappa[:-1], True)  # tied rows together
     fine = np.flatnonzero(last & (risk <= target))
     return kappa[fine[-1]] if len(fine) else np.inf
+
+
+def geifman_and_el_yaniv(confidence, wrong, target):
+    """Threshold of SGR: a binary search, whose every bound has the level delta / steps."""
+    kappa, order = np.sort(confidence), np.argsort(confidence, kind="stable")
+    n, low, high = len(kappa), 0, len(kappa) - 1
+    steps, threshold = int(np.ceil(np.log2(n))), np.inf
+    for _ in range(steps):
+        middle = (low + high + 1) // 2
+        m, k = n - middle, wrong[order[middle:]].sum()
+        bound = beta.ppf(1 - (1 - LEVEL) / steps, k + 1, m - k) if k < m else 1.0
+        if bound <= target:
+            high, threshold = middle, min(threshold, kappa[middle])
+        else:
+            low = middle
+    return threshold
+
+
+def bonferroni(confidence, wrong, target):
+    """Threshold of the loosest of all Clopper-Pearson bounds at the level delta / n."""
+    order = np.argsort(-confidence, kind="stable")
+    p = binom.cdf(np.cumsum(wrong[order]), np.arange(1, len(order) + 1), target)
+    passed = np.flatnonzero(p <= (1 - LEVEL) / len(order))
+    return confidence[order][passed[-1]] if len(passed) else np.inf
 
 
 def judge(threshold, confidence, wrong):
@@ -95,30 +115,34 @@ def run_one(dataset, shots, repetitions):
     data, cell = load(dataset), Cell(dataset, SINGLE_VIEW[dataset][1], shots)
     classifier = BayesAdapterClassifier(data.prototypes).fit(*support(cell, seed=0))
     proba, y = classifier.predict_proba(data.features["test"]), data.labels["test"]
-    frozen = Probabilities(classifier)
     confidence, wrong = proba.max(axis=1), classifier.classes_[proba.argmax(axis=1)] != y
     rows = []
     for target, way in product(TARGETS, ("drawn", "split")):
         seen = []
         for seed in range(repetitions[way]):
             calibration, test = rows_of(way, len(y), seed)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", GuaranteeWarning)
-                selective = SelectiveClassifier(
-                    frozen, target_risk=target, confidence_level=LEVEL
-                ).fit(proba[calibration], y[calibration])
-            coverage, risk = judge(selective.threshold_, confidence[test], wrong[test])
+            found = certify(confidence[calibration], wrong[calibration], target, 1 - LEVEL)
+            coverage, risk = judge(found.threshold, confidence[test], wrong[test])
             best = oracle(confidence[test], wrong[test], target)
             plug_in = oracle(confidence[calibration], wrong[calibration], target)
             naive = judge(plug_in, confidence[test], wrong[test])
+            rivals = [
+                judge(
+                    rule(confidence[calibration], wrong[calibration], target),
+                    confidence[test],
+                    wrong[test],
+                )[0]
+                for rule in (geifman_and_el_yaniv, bonferroni)
+            ]
             seen.append(
                 (
                     *(
                         risk > target,
-                        shown_above(selective.threshold_, confidence[test], wrong[test], target),
+                        shown_above(found.threshold, confidence[test], wrong[test], target),
                     ),
                     *(coverage == 0, coverage, risk),
                     *(judge(best, confidence[test], wrong[test])[0], naive[1] > target, naive[0]),
+                    *rivals,
                 )
             )
         seen = np.array(seen, float)
@@ -135,7 +159,13 @@ def run_one(dataset, shots, repetitions):
 
 HEADER = (
     *("data set", "shots", "calibration rows", "coverage %", "oracle %", "risk %"),
-    *("above target %", "abstained %", "plug-in above %"),
+    *(
+        "above target %",
+        "abstained %",
+        "plug-in above %",
+        "SGR coverage %",
+        "Bonferroni coverage %",
+    ),
 )
 
 
@@ -151,6 +181,7 @@ def report(rows, write):
     parts = []
     for way, target in product(("drawn", "split"), TARGETS):
         columns = ["coverage", "oracle", "risk", "violations", "abstained", "plug_in_violations"]
+        columns += ["sgr_coverage", "bonferroni_coverage"]
         header = list(HEADER)
         if way == "split":
             columns.insert(4, "shown")
@@ -161,9 +192,49 @@ def report(rows, write):
         print(f"\n{title}\n{plain_table(header, table)}")
         parts.append(list_table(title, header, table))
     summary = summarise([row for row in rows if row["way"] == "drawn"])
-    print(f"\n{summary}")
+    simulated = simulate(SIZES if write else SIZES[:1], 1000 if write else 20)
+    print(f"\n{summary}\n{plain_table(*simulated)}")
     if write:
+        title = "Simulated calibration sets, target 2 %"
+        parts.append(list_table(title, *simulated))
         write_table("selective_risk", "selective_risk.py", summary, *parts)
+
+
+# Simulated: the probability of an error at the quantile u of confidence, 1 the most confident.
+SIZES = (59, 150, 500, 5000, 50_000)
+ERRORS = {
+    "0.5 % everywhere": lambda u: np.full(u.shape, 0.005),
+    "2 % everywhere": lambda u: np.full(u.shape, 0.02),
+    "2.01 % everywhere": lambda u: np.full(u.shape, 0.0201),
+    "falling, and 0.5 % wrong labels": lambda u: 0.005 + 0.2 * np.maximum(0, 0.5 - u),
+    "falling": lambda u: 0.2 * np.maximum(0, 0.8 - u) ** 2,
+    "two kinds": lambda u: np.where(u > 0.4, 0.004, 0.06),
+    "falling, ten values": lambda u: 0.1 * np.maximum(0, 0.8 - np.floor(10 * u) / 10) ** 2,
+}
+
+
+def simulate(sizes, repetitions, target=0.02):
+    """Header and rows: how often anything is certified, coverage, and how often too much is."""
+    grid = (np.arange(20_000) + 0.5) / 20_000
+    rows = []
+    for (name, error), n in product(ERRORS.items(), sizes):
+        rng, seen = np.random.default_rng(n), []
+        values = np.floor(10 * grid) / 10 if "values" in name else grid
+        risk = np.cumsum(error(grid)[::-1]) / np.arange(1, len(grid) + 1)
+        whole = np.append(np.diff(values[::-1]) < 0, True)  # ties are accepted together
+        best = np.flatnonzero(whole & (risk <= target + 1e-12))
+        for _ in range(repetitions if n < 50_000 else repetitions // 5):
+            u = rng.random(n)
+            kappa = np.floor(10 * u) / 10 if "values" in name else u
+            wrong = rng.random(n) < error(u)
+            threshold = certify(kappa, wrong, target, 1 - LEVEL).threshold
+            m = int((values >= threshold).sum())
+            seen.append((m > 0, m / len(grid), m > 0 and risk[m - 1] > target + 1e-9))
+        certified, coverage, above = 100 * np.mean(seen, axis=0)
+        top = 100 * (best[-1] + 1) / len(grid) if len(best) else 0.0
+        numbers = (certified, coverage, top, above)
+        rows.append((name, n, *(f"{value:.1f}" for value in numbers)))
+    return ("errors", "n", "certified %", "coverage %", "oracle %", "above target %"), rows
 
 
 def summarise(rows):
@@ -172,6 +243,15 @@ def summarise(rows):
     share, plug_in = (
         [100 * float(row[name]) for row in rows] for name in ("violations", "plug_in_violations")
     )
+    possible = [
+        row
+        for row in rows
+        if int(row["calibration_rows"]) >= fewest_rows(float(row["target"]), 1 - LEVEL)
+    ]
+    mean = {
+        name: np.mean([100 * float(row[name]) for row in possible])
+        for name in ("coverage", "oracle", "sgr_coverage", "bonferroni_coverage")
+    }
     delta = 1 - LEVEL
     error = 100 * np.sqrt(delta * LEVEL / n)
     return (
@@ -179,7 +259,9 @@ def summarise(rows):
         f"target. Measured over {len(rows)} combinations of data set, shots and target, {n} draws "
         f"each (standard error {error:.1f} %): {np.mean(share):.1f} % on average, "
         f"{max(share):.1f} % at most. The plug-in rule: {np.mean(plug_in):.1f} % and "
-        f"{max(plug_in):.1f} %.\n"
+        f"{max(plug_in):.1f} %. Mean coverage over the {len(possible)} combinations that have rows "
+        f"enough to certify anything: {mean['coverage']:.1f} %, SGR {mean['sgr_coverage']:.1f} %, "
+        f"Bonferroni {mean['bonferroni_coverage']:.1f} %, the oracle {mean['oracle']:.1f} %.\n"
     )
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # what type checkers read instead of the table below
     from skclip.adapters import Variational as Variational
     from skclip.adapters import ZeroShotClassifier as ZeroShotClassifier
     from skclip.adapters import ZeroShotRangeClassifier as ZeroShotRangeClassifier
+    from skclip.decisions import LabelShiftClassifier as LabelShiftClassifier
+    from skclip.decisions import PredictionSetClassifier as PredictionSetClassifier
     from skclip.decisions import SelectiveClassifier as SelectiveClassifier
     from skclip.decisions import check_unseen as check_unseen
     from skclip.decisions import ood_score as ood_score
@@ -60,6 +62,8 @@ _LAYER_OF = {
     "Variational": "adapters",
     "ZeroShotClassifier": "adapters",
     "ZeroShotRangeClassifier": "adapters",
+    "LabelShiftClassifier": "decisions",
+    "PredictionSetClassifier": "decisions",
     "SelectiveClassifier": "decisions",
     "check_unseen": "decisions",
     "ood_score": "decisions",
@@ -80,6 +84,7 @@ _LAYERS = {
     "exceptions",
     "export",
     "metrics",
+    "workflow",
 }
 
 __all__ = sorted([*_LAYER_OF, "datasets", "metrics", "prompts"])

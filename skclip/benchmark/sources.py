@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from skclip.benchmark.csv_cells import one_line
 from skclip.benchmark.feature_data import (
     INDIFFERENT,
     FeatureDataset,
@@ -27,6 +26,7 @@ from skclip.datasets import (
 )
 from skclip.exceptions import DatasetError, StudyError, StudyWarning
 from skclip.prompts import ClassPrompts
+from skclip.utils.csv_cells import one_line
 from skclip.utils.files import slug
 from skclip.utils.messages import listing
 

@@ -14,7 +14,7 @@ from skclip.utils.rows import unit_rows
 __all__ = ["ood_score"]
 
 
-def ood_score(estimator: Any, X: ArrayLike, kind: str = "entropy") -> np.ndarray:
+def ood_score(estimator: Any, X: ArrayLike, kind: str = "auto") -> np.ndarray:
     r"""Score of every row for not belonging to any class: larger is more outlying.
 
     A post-hoc score: nothing is fitted, and no outliers are needed. It ranks; a threshold has to
@@ -28,9 +28,11 @@ def ood_score(estimator: Any, X: ArrayLike, kind: str = "entropy") -> np.ndarray
         transform X.
     X : array-like or list of n_samples inputs
         What `estimator` predicts from.
-    kind : str, default="entropy"
+    kind : str, default="auto"
         What to look at:
 
+        - "auto": "energy" where the classifier has a logit for every class, which is best on
+          average over the tasks of the user guide; else "entropy".
         - "msp": one minus the largest class probability [1]_. Of any classifier.
         - "entropy": of the class probabilities, in nats. Of any classifier.
         - "energy": :math:`-\log \sum_c \exp z_c` of the logits [2]_, which sees the scale that
@@ -76,11 +78,23 @@ def ood_score(estimator: Any, X: ArrayLike, kind: str = "entropy") -> np.ndarray
     >>> bool(strange.min() > known.max())
     True
     """
+    if kind == "auto":
+        estimator, X = unwrap(estimator, X)
+        check_is_fitted(estimator)
+        kind = "energy" if _has_logits(estimator) else "entropy"
     if kind not in _SCORES:
-        choices = ", ".join(map(repr, _SCORES))
+        choices = ", ".join(map(repr, ("auto", *_SCORES)))
         raise ValueError(f"kind must be one of {choices}; got {kind!r}.")
     check_is_fitted(estimator)
     return _SCORES[kind](*unwrap(estimator, X))
+
+
+def _has_logits(estimator: Any) -> bool:
+    """Whether there is a number for every class that is not normalised over the classes."""
+    if isinstance(estimator, BaseAdapterClassifier):
+        return True
+    is_linear = hasattr(estimator, "decision_function") and len(estimator.classes_) > 2
+    return is_linear and not hasattr(estimator, "estimator_")
 
 
 def _msp(estimator: Any, X: ArrayLike) -> np.ndarray:

@@ -13,7 +13,6 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import ShuffleSplit
 from sklearn.utils import Bunch, get_tags, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skclip.adapters.base import fit_method
@@ -28,10 +27,12 @@ from skclip.decisions.abstention import (
 from skclip.decisions.drift import Drift, compare_confidences
 from skclip.decisions.risk_control import certify, coverage_threshold, rows_needed
 from skclip.decisions.unseen import check_unseen
+from skclip.decisions.wrapped import PassesProbabilities
 from skclip.exceptions import GuaranteeWarning
 from skclip.utils.sklearn_private import (
     HasMethods,
     Interval,
+    StrOptions,
     check_method_params,
     check_sample_weight,
     safe_indexing,
@@ -40,12 +41,7 @@ from skclip.utils.sklearn_private import (
 __all__ = ["SelectiveClassifier"]
 
 
-def _delegates(name: str) -> Callable[[Any], bool]:
-    """Available where the wrapped estimator has the method."""
-    return available_if(lambda self: hasattr(getattr(self, "estimator_", self.estimator), name))
-
-
-class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     r"""A classifier that abstains where its largest probability is below a threshold.
 
     It accepts the rows with :math:`\kappa(x) = \max_c p(c \mid x) \ge t` and abstains on the
@@ -83,6 +79,10 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Share of rows to accept.
     confidence_level : float in (0, 1), default=0.95
         Probability with which `target_risk` is kept.
+    selection_score : {"confidence", "margin"} or callable, default="confidence"
+        What is compared with the threshold: the largest probability, the log-ratio of the two
+        largest ones, or ``selection_score(estimator_, X)`` of shape (n_samples,), larger for rows
+        that are surer; it must not learn from the calibration rows. The guarantee holds for each.
     calibration_size : float in (0, 1) or int, default=0.5
         Share or number of the rows that calibrate, drawn at random and not stratified, so that
         they are a sample of what is to come. Without effect with a frozen estimator or a
@@ -121,13 +121,16 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    The threshold for a risk comes from Learn-then-Test [1]_ with exact binomial tests in a
-    fixed sequence, from strict to loose: the calibration rows in order of confidence, one
-    more at a time, as long as the errors among them reject a risk above the target at
-    level delta. It needs :math:`\log \delta / \log(1 - r)` rows at least: 59, 149 and 299
-    for 5, 2 and 1 % at a confidence level of 0.95. Rows with equal confidence are accepted
-    together. Selective guarantees of this kind are due to [2]_, whose bound pays for its
-    binary search with a smaller coverage.
+    The threshold for a risk comes from Learn-then-Test [1]_ with exact binomial tests from strict
+    to loose: the calibration rows in order of confidence, one more at a time, as long as the
+    errors among them reject a risk above the target. Several such chains, which start with a
+    quarter, with three fifths and with all of the rows, share delta, and hand their shares on as
+    long as they reject, so that a wrong label among the most confident rows does not end
+    everything. At least :math:`\log \delta / \log(1 - r)` rows are needed: 59, 149 and 299
+    for 5, 2 and 1 % at a confidence level of 0.95; with fewer than twice as many there is one
+    chain. Rows with equal confidence are accepted together. The proof is in
+    ``skclip.decisions.risk_control``. Selective guarantees of this kind are due to [2]_,
+    whose bound pays for its binary search with a smaller coverage.
 
     Choosing among several selective classifiers on the calibration rows (a grid search
     over `target_risk`, say) voids the guarantee of the chosen one; choosing the
@@ -156,7 +159,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     >>> bool(risk <= 0.05), bool(0.5 < coverage < 1)
     (True, True)
     >>> selective.predict(data.X_test[15:24])
-    array([-1,  0,  0,  0,  0,  0,  0,  0,  0])
+    array([-1,  0,  0,  0,  0,  0,  0,  0, -1])
     """
 
     _parameter_constraints: dict = {
@@ -165,6 +168,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         "target_risk": [Interval(Real, 0, 1, closed="neither"), None],
         "coverage": [Interval(Real, 0, 1, closed="right"), None],
         "confidence_level": [Interval(Real, 0, 1, closed="neither")],
+        "selection_score": [StrOptions({"confidence", "margin"}), callable],
         "calibration_size": [
             Interval(Real, 0, 1, closed="neither"),
             Interval(Integral, 1, None, closed="left"),
@@ -181,6 +185,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         target_risk: float | None = None,
         coverage: float | None = None,
         confidence_level: float = 0.95,
+        selection_score: str | Callable[[Any, Any], ArrayLike] = "confidence",
         calibration_size: float = 0.5,
         abstain_label: Any = "auto",
         random_state: int | np.random.RandomState | None = None,
@@ -190,6 +195,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.target_risk = target_risk
         self.coverage = coverage
         self.confidence_level = confidence_level
+        self.selection_score = selection_score
         self.calibration_size = calibration_size
         self.abstain_label = abstain_label
         self.random_state = random_state
@@ -286,10 +292,11 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         confidence, predicted = self._most_probable(X)
         wrong = predicted != y
         if self.target_risk is None:
-            self.threshold_ = coverage_threshold(confidence, self.coverage)
+            self.threshold_ = coverage_threshold(confidence, self.coverage, self._lowest)
         else:
             delta = 1 - self.confidence_level
-            self.threshold_ = certify(confidence, wrong, self.target_risk, delta).threshold
+            certificate = certify(confidence, wrong, self.target_risk, delta, self._lowest)
+            self.threshold_ = certificate.threshold
             if np.isinf(self.threshold_):
                 warnings.warn(
                     f"No threshold keeps a risk of {self.target_risk:g} at confidence_level="
@@ -302,12 +309,30 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.calibration_score_ = score_accepted(confidence >= self.threshold_, wrong)
         self.calibration_confidence_ = np.sort(confidence)
 
+    @property
+    def _lowest(self) -> float:
+        """The threshold that everything reaches."""
+        return -np.inf if callable(self.selection_score) else 0.0
+
     # -- predicting -----------------------------------------------------------------
 
     def _most_probable(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Confidence (n,) and most probable class (n,) of every row."""
         proba = np.asarray(self.estimator_.predict_proba(X), dtype=np.float64)
-        return proba.max(axis=1), self.classes_[proba.argmax(axis=1)]
+        predicted = self.classes_[proba.argmax(axis=1)]
+        if callable(self.selection_score):
+            score = np.asarray(self.selection_score(self.estimator_, X), dtype=np.float64)
+            if score.shape != predicted.shape or np.isnan(score).any():
+                raise ValueError(
+                    f"selection_score must return {len(predicted)} numbers, one for each row, none "
+                    f"of them NaN; got shape {score.shape} with {int(np.isnan(score).sum())} NaN."
+                )
+            return score, predicted
+        if self.selection_score == "margin":
+            with np.errstate(divide="ignore"):
+                two = np.log(np.sort(proba, axis=1)[:, -2:])
+            return two[:, 1] - two[:, 0], predicted
+        return proba.max(axis=1), predicted
 
     def accept(self, X: ArrayLike) -> np.ndarray:
         """Whether each row is confident enough to be classified.
@@ -338,51 +363,6 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         confidence, labels = self._most_probable(X)
         return with_abstentions(labels, confidence < self.threshold_, self.abstain_label_)
-
-    @_delegates("predict_proba")
-    def predict_proba(self, X: ArrayLike) -> np.ndarray:
-        """Probability of every class, accepted or not: those of the estimator.
-
-        Parameters
-        ----------
-        X : array-like or list of n_samples inputs
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-        """
-        check_is_fitted(self)
-        return self.estimator_.predict_proba(X)
-
-    @_delegates("predict_log_proba")
-    def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
-        """Logarithm of :meth:`predict_proba`, from the estimator.
-
-        Parameters
-        ----------
-        X : array-like or list of n_samples inputs
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-        """
-        check_is_fitted(self)
-        return self.estimator_.predict_log_proba(X)
-
-    @_delegates("decision_function")
-    def decision_function(self, X: ArrayLike) -> np.ndarray:
-        """Scores of the estimator.
-
-        Parameters
-        ----------
-        X : array-like or list of n_samples inputs
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes) or (n_samples,)
-        """
-        check_is_fitted(self)
-        return self.estimator_.decision_function(X)
 
     # -- judging --------------------------------------------------------------------
 

@@ -28,13 +28,16 @@ The multi-class Brier score is the sum of squares over the classes, not halved, 
 from skclip.metrics.bootstrap import BootstrapInterval, bootstrap_interval
 from skclip.metrics.calibration import (
     classwise_calibration_error,
+    confidence_bias,
     expected_calibration_error,
     maximum_calibration_error,
 )
+from skclip.metrics.class_errors import class_table, probable_label_errors
 from skclip.metrics.confidence_histogram_display import ConfidenceHistogramDisplay
 from skclip.metrics.coverage_at_reliability_display import CoverageAtReliabilityDisplay
 from skclip.metrics.debiased_calibration import debiased_calibration_error
 from skclip.metrics.detection import error_detection_auroc, ood_auroc
+from skclip.metrics.error_display import ErrorDisplay
 from skclip.metrics.reliability_coverage import reliability_coverage_table
 from skclip.metrics.reliability_display import ReliabilityDisplay
 from skclip.metrics.risk_coverage import coverage_at_risk, risk_at_coverage, risk_coverage_curve
@@ -45,6 +48,7 @@ from skclip.metrics.risk_coverage_area import (
 )
 from skclip.metrics.risk_coverage_display import RiskCoverageDisplay
 from skclip.metrics.scorers import get_scorer, get_scorer_names
+from skclip.metrics.smooth_calibration import smooth_calibration_error
 
 __all__ = [
     # calibration
@@ -52,6 +56,8 @@ __all__ = [
     "maximum_calibration_error",
     "classwise_calibration_error",
     "debiased_calibration_error",
+    "smooth_calibration_error",
+    "confidence_bias",
     # selective classification
     "risk_coverage_curve",
     "area_under_risk_coverage",
@@ -63,6 +69,9 @@ __all__ = [
     # detection
     "error_detection_auroc",
     "ood_auroc",
+    # errors
+    "class_table",
+    "probable_label_errors",
     # intervals
     "BootstrapInterval",
     "bootstrap_interval",
@@ -74,4 +83,5 @@ __all__ = [
     "RiskCoverageDisplay",
     "CoverageAtReliabilityDisplay",
     "ConfidenceHistogramDisplay",
+    "ErrorDisplay",
 ]

@@ -1,4 +1,4 @@
-"""Calibration errors: how far confidence is from accuracy, bin by bin."""
+"""Calibration errors: how far confidence is from accuracy, bin by bin and on the whole."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ __all__ = [
     "expected_calibration_error",
     "maximum_calibration_error",
     "classwise_calibration_error",
+    "confidence_bias",
 ]
 
 Kind = Literal["ECE", "MCE"]
@@ -242,6 +243,70 @@ def classwise_calibration_error(
         for k, column in enumerate(in_range(proba[:, where].T), start=where.start)
     ]
     return float(np.mean(errors))
+
+
+def confidence_bias(
+    y_true: ArrayLike,
+    y_proba: ArrayLike,
+    *,
+    labels: Labels = None,
+    sample_weight: Weights = None,
+) -> float:
+    r"""Mean confidence less accuracy: the calibration error with its sign.
+
+    .. math::
+
+        \frac{1}{n} \sum_{i=1}^{n} \Big( \max_k p_{ik} - \mathbb{1}[\hat y_i = y_i] \Big)
+
+    Positive where the classifier is over-confident, negative where it is under-confident. It is
+    the only part of the calibration error that a single sentence can mend: "lower all
+    confidences by so much".
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    y_proba : array-like of shape (n_samples, n_classes)
+        Class probabilities.
+    labels : array-like of shape (n_classes,), default=None
+        Label of each column of `y_proba`; None for the sorted labels of `y_true`.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Non-negative weights.
+
+    Returns
+    -------
+    bias : float
+        Fraction in [-1, 1]; 0 is best.
+
+    See Also
+    --------
+    expected_calibration_error : The errors of single bins do not cancel in it.
+    bootstrap_interval : How far chance may have moved it; it has no bias of its own.
+
+    Notes
+    -----
+    Unlike the other calibration errors it is an unbiased estimate: for a calibrated classifier it
+    is 0 on average over test sets, with standard error of at most :math:`1 / (2 \sqrt n)`. Zero
+    does not mean calibrated: errors of the unsure rows may cancel those of the sure ones. Its
+    absolute value is a lower bound of the ECE with any bins, and of the smooth calibration error.
+
+    References
+    ----------
+    A. H. Murphy. "A new vector partition of the probability score". Journal of Applied
+    Meteorology, 1973 ("bias in the large").
+
+    Examples
+    --------
+    >>> from skclip.metrics import confidence_bias
+    >>> y_true = ["cat", "dog", "cat", "dog"]
+    >>> y_proba = [[0.9, 0.1], [0.1, 0.9], [0.6, 0.4], [0.6, 0.4]]
+    >>> round(confidence_bias(y_true, y_proba), 6)
+    0.0
+    >>> round(confidence_bias(["dog", "dog", "cat", "dog"], y_proba), 6)
+    0.25
+    """
+    confidence, correct, weight = check_top_label(y_true, y_proba, labels, sample_weight)
+    return float(np.average(confidence - correct, weights=weight))
 
 
 def _calibration_error(kind: Kind, top: TopLabel, n_bins: int, strategy: Strategy) -> float:

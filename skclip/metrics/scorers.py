@@ -13,6 +13,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 
 from skclip.metrics.calibration import (
     classwise_calibration_error,
+    confidence_bias,
     expected_calibration_error,
     maximum_calibration_error,
 )
@@ -25,6 +26,7 @@ from skclip.metrics.risk_coverage_area import (
     area_under_risk_coverage,
     excess_aurc,
 )
+from skclip.metrics.smooth_calibration import smooth_calibration_error
 from skclip.utils.labels import as_labels
 from skclip.utils.sklearn_private import BaseScorer
 
@@ -43,7 +45,9 @@ def get_scorer(name: str) -> Callable[..., float]:
         - "neg_log_loss" (nats) and "neg_brier" (in [0, 2]): proper scores of all
           probabilities.
         - "neg_ece", "neg_adaptive_ece", "neg_mce", "neg_classwise_ece": calibration errors with
-          10 bins.
+          10 bins; "neg_smooth_ece": without bins.
+        - "neg_absolute_confidence_bias": how far mean confidence and accuracy are apart, in
+          either direction.
         - "neg_aurc", "neg_excess_aurc", "neg_augrc": how errors fall as unsure
           predictions are rejected.
         - "error_detection_auroc": whether errors have a low confidence; 0.5 where all
@@ -183,6 +187,10 @@ def _brier(y_true: ArrayLike, y_proba: Float, *, labels: NDArray[Any], **kwargs:
     return brier_score_loss(y_true, y_proba, labels=labels, **kwargs) if len(labels) > 1 else 0.0
 
 
+def _absolute_confidence_bias(*args: Any, **kwargs: Any) -> float:
+    return abs(confidence_bias(*args, **kwargs))
+
+
 def _error_detection(*args: Any, **kwargs: Any) -> float:
     """Chance where there is nothing to tell apart: NaN would disqualify perfect predictions."""
     with warnings.catch_warnings():
@@ -211,6 +219,8 @@ _SCORERS: dict[str, tuple[Callable[..., float], int, dict[str, Any]]] = {
     "neg_adaptive_ece": (expected_calibration_error, -1, {"strategy": "quantile"}),
     "neg_mce": (maximum_calibration_error, -1, {}),
     "neg_classwise_ece": (classwise_calibration_error, -1, {}),
+    "neg_smooth_ece": (smooth_calibration_error, -1, {}),
+    "neg_absolute_confidence_bias": (_absolute_confidence_bias, -1, {}),
     "neg_aurc": (area_under_risk_coverage, -1, {}),
     "neg_excess_aurc": (excess_aurc, -1, {}),
     "neg_augrc": (area_under_generalized_risk_coverage, -1, {}),

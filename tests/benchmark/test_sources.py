@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from skclip.benchmark import load_feature_dataset, read_results, report, run
-from skclip.benchmark.csv_cells import one_line, safe_cell, text_of_cell
 from skclip.datasets import ImageDataset, ImageList, save_digits_images, tiny_clip
 from skclip.exceptions import DatasetError, ImageError, StudyError, StudyWarning
+from skclip.utils.csv_cells import one_line, safe_cell, text_of_cell
 
 GIVEN = {"methods": ("zero-shot", "gda"), "shots": (1,), "seeds": (1,), "verbose": 0}
 

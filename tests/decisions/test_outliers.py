@@ -5,6 +5,7 @@ import pytest
 from scipy.special import logsumexp
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -15,6 +16,7 @@ from skclip import (
     ZeroShotClassifier,
     ood_score,
 )
+from skclip.datasets import make_clip_features
 
 KINDS = ("msp", "entropy", "energy", "mutual_information", "prototype_distance")
 
@@ -122,7 +124,9 @@ def test_the_lengths_of_rows_and_prototypes_do_not_change_the_distance(task):
 
 
 def test_the_kind_must_be_known(axes):
-    with pytest.raises(ValueError, match="kind must be one of 'msp', 'entropy', 'energy', 'mutual"):
+    with pytest.raises(
+        ValueError, match="kind must be one of 'auto', 'msp', 'entropy', 'energy', 'mutual"
+    ):
         ood_score(axes, np.eye(2), "knn")
 
 
@@ -137,3 +141,15 @@ def test_what_a_kind_needs_is_said(task):
     binary = LogisticRegression().fit(task.X, task.y == 0)
     with pytest.raises(ValueError, match="kind='energy' needs a logit for every class; got Logist"):
         ood_score(binary, task.X_test, "energy")
+
+
+def test_auto_is_energy_where_there_are_logits_and_entropy_elsewhere():
+    data = make_clip_features(4, 5, random_state=0)
+    adapter = BayesAdapterClassifier(data.prototypes).fit(data.X, data.y)
+    np.testing.assert_array_equal(
+        ood_score(adapter, data.X_test), ood_score(adapter, data.X_test, "energy")
+    )
+    bayes = GaussianNB().fit(data.X, data.y)
+    np.testing.assert_array_equal(
+        ood_score(bayes, data.X_test), ood_score(bayes, data.X_test, "entropy")
+    )

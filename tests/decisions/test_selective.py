@@ -448,3 +448,41 @@ def test_a_label_of_no_class_that_is_minus_a_class_is_wrong_not_misspelled():
     X, y = rows(0.9, 0.8), np.ones(2, int)
     selective = SelectiveClassifier(Told(), threshold=0.5).fit(X, y)
     assert selective.selective_score(X, -y).n_wrong == 2
+
+
+def test_a_selection_score_decides_what_is_accepted():
+    """The margin, and a function of one's own, whose numbers may be negative."""
+    data = make_clip_features(8, 5, n_test_per_class=100, random_state=0)
+    classifier = BayesAdapterClassifier(data.prototypes).fit(data.X, data.y)
+    X, y = data.X_test[::2], data.y_test[::2]
+    proba = np.sort(classifier.predict_proba(X), axis=1)
+    scores = {
+        "margin": np.log(proba[:, -1]) - np.log(proba[:, -2]),
+        "own": np.log(proba[:, -1]) - 5,
+    }
+    for name, score in scores.items():
+        given = name if name == "margin" else _less_five
+        selective = SelectiveClassifier(
+            FrozenEstimator(classifier), target_risk=0.02, selection_score=given
+        ).fit(X, y)
+        np.testing.assert_array_equal(selective.accept(X), score >= selective.threshold_)
+        assert selective.accept(X).mean() > 0.3
+        everything = SelectiveClassifier(
+            FrozenEstimator(classifier), coverage=1.0, selection_score=given
+        ).fit(X, y)
+        assert everything.accept(data.X_test).all()
+
+
+def _less_five(estimator, X):
+    return np.log(estimator.predict_proba(X).max(axis=1)) - 5
+
+
+def test_a_selection_score_that_is_not_one_number_per_row_is_refused():
+    data = make_clip_features(4, 5, random_state=0)
+    selective = SelectiveClassifier(
+        BayesAdapterClassifier(data.prototypes),
+        coverage=0.5,
+        selection_score=lambda estimator, X: estimator.predict_proba(X),
+    )
+    with pytest.raises(ValueError, match="selection_score must return 10 numbers, one for each"):
+        selective.fit(data.X, data.y)

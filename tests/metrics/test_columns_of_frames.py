@@ -28,6 +28,8 @@ FUNCTIONS = {
     "ece": metrics.expected_calibration_error,
     "mce": metrics.maximum_calibration_error,
     "classwise": metrics.classwise_calibration_error,
+    "smooth": metrics.smooth_calibration_error,
+    "bias": metrics.confidence_bias,
     "debiased": metrics.debiased_calibration_error,
     "aurc": metrics.area_under_risk_coverage,
     "excess": metrics.excess_aurc,

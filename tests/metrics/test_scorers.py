@@ -23,6 +23,7 @@ from skclip.metrics import (
     area_under_generalized_risk_coverage,
     area_under_risk_coverage,
     classwise_calibration_error,
+    confidence_bias,
     coverage_at_risk,
     error_detection_auroc,
     excess_aurc,
@@ -31,6 +32,7 @@ from skclip.metrics import (
     get_scorer_names,
     maximum_calibration_error,
     reliability_coverage_table,
+    smooth_calibration_error,
 )
 
 METRICS = {
@@ -38,6 +40,8 @@ METRICS = {
     "neg_adaptive_ece": lambda *a, **k: -expected_calibration_error(*a, strategy="quantile", **k),
     "neg_mce": lambda *a, **k: -maximum_calibration_error(*a, **k),
     "neg_classwise_ece": lambda *a, **k: -classwise_calibration_error(*a, **k),
+    "neg_smooth_ece": lambda *a, **k: -smooth_calibration_error(*a, **k),
+    "neg_absolute_confidence_bias": lambda *a, **k: -abs(confidence_bias(*a, **k)),
     "neg_aurc": lambda *a, **k: -area_under_risk_coverage(*a, **k),
     "neg_excess_aurc": lambda *a, **k: -excess_aurc(*a, **k),
     "neg_augrc": lambda *a, **k: -area_under_generalized_risk_coverage(*a, **k),

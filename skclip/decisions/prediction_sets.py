@@ -1,0 +1,372 @@
+"""Sets of labels that hold the right one, from the support set alone."""
+
+import inspect
+import warnings
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.utils import get_tags, indexable
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_is_fitted
+
+from skclip.adapters.base import BaseAdapterClassifier, fit_method
+from skclip.adapters.images import group_codes
+from skclip.adapters.left_out import left_out_step
+from skclip.decisions.abstention import checked_labels
+from skclip.decisions.conformity_scores import SCORES
+from skclip.decisions.left_out_scores import FoldScores, StepScores, Support, all_columns
+from skclip.decisions.wrapped import PassesProbabilities, unwrap
+from skclip.exceptions import GuaranteeWarning
+from skclip.prompts import Prototypes
+from skclip.utils.messages import listing
+from skclip.utils.sklearn_private import HasMethods, Interval, StrOptions, safe_indexing
+
+__all__ = ["PredictionSetClassifier"]
+
+# Images up to which each is left out by itself where models are fitted again.
+_MOST_REFITS = 32
+_DEFAULT_FOLDS = 10
+
+
+class PredictionSetClassifier(
+    PassesProbabilities, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
+):
+    r"""Sets of labels that hold the right one with a given probability, without spare rows.
+
+    Every support image is judged by a model that was fitted without it, and the labels of a new row
+    by the same models. A label is in the set unless fewer than a share alpha = 1 -
+    `confidence_level` of the images conform less than it does:
+
+    .. math::
+        C(x) = \Big\{ y : \# \{ i : S_i \ge S_{-i}(x, y) \} + \tfrac12 > \alpha (n + 1) \Big\} ,
+
+    with the score :math:`S_i` of image i under the model without it, and that of label y of row x,
+    :math:`S_{-i}(x, y)`, under the same model. With models that are fitted without a fold of
+    images this is CV+ [1]_, with one image each the jackknife+ [2]_.
+
+    **What is guaranteed.** If the images of the support and the new one are independent draws of
+    one distribution (exchangeable), and models are *fitted again*, then the set holds the right
+    label with probability of at least ``guaranteed_coverage_``, over the support and the new row
+    together, for every distribution: :math:`1 - 2 \alpha - 1 / (n + 1)` for single images, less
+    :math:`\min\{2 (1 - 1/K) / (n/K + 1), (1 - K/n) / (K + 1)\}` for K folds. In practice
+    coverage is close to :math:`1 - \alpha`. The number of images of each class is fixed in a K-shot
+    support and not in what comes later, which these theorems do not know.
+
+    **What is not.** For :class:`skclip.BayesAdapterClassifier` with text, left-out models are one
+    Newton step away from the fit, and prior and temperature are those of all rows. No
+    theorem covers approximate models: ``guaranteed_coverage_`` is NaN, and coverage is measured
+    (:doc:`/decide`). ``method="refit"`` has the theorem, and costs a fit per fold. With one
+    image per class, the model without it knows the class by its text only: sets are
+    larger than they need to be, and without text hold every label.
+
+    Parameters
+    ----------
+    estimator : classifier with predict_proba
+        Or a pipeline that ends in one.
+    confidence_level : float in (0, 1), default=0.9
+        Share of new rows whose set is to hold the right label.
+    conformity_score : {"margin", "lac", "aps", "raps"}, default="margin"
+        How strange a label is: the log-ratio of the most likely label to it, one minus its
+        probability, or the mass of the labels that are more likely ("raps": with a penalty for
+        ranks beyond the fifth). With "lac" sets are smallest, and some are empty where the
+        classifier is right more often than `confidence_level`. With the others the predicted label
+        is in every set, so that they cover at least as often as the classifier is right.
+    class_conditional : bool, default=False
+        Compare with images of the label's own class only, so that every class is covered, not only
+        the average row. It takes :math:`1 / \alpha - 1` images of a class (9 at 0.9); labels of
+        smaller classes are compared with all images, with a warning.
+    method : {"auto", "step", "refit"}, default="auto"
+        How left-out models are made: by one Newton step, which "auto" takes where there is one, or
+        by fitting again.
+    cv : int, default=None
+        Folds to fit again, at least 2. None leaves out every image by itself up to 32 images,
+        and has 10 folds beyond, fewer where no class has as many images. Without effect on a step.
+    n_jobs : int, default=None
+        Fits at a time, see :class:`joblib.Parallel`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    estimator_ : classifier
+        Fitted on the whole support; the point prediction is its.
+    method_ : {"step", "refit"}
+    n_support_ : int
+        Number of images.
+    support_scores_ : ndarray of shape (n_samples,)
+        Score of the label of every support row under the model without its image.
+    guaranteed_coverage_ : float
+        Coverage that holds for every distribution; NaN where models are approximate.
+    n_features_in_ : int
+        Only where the estimator has it.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Only where the estimator has it.
+
+    See Also
+    --------
+    SelectiveClassifier : One label or none.
+    mapie.classification.SplitConformalClassifier : Sets from calibration rows, if there are any.
+
+    Notes
+    -----
+    The half image in the definition makes the average coverage exact to 1 / (2 (n + 1)) rather than
+    conservative by up to 1 / (n + 1), which with a few images per class is several percent; the
+    guarantee accounts for it.
+
+    With n images, c classes and a step, a row costs O(n c) at most for "margin" and "lac", and less
+    where images matter to few classes; "aps" and "raps" are computed anew under every left-out
+    model, which takes some twenty times as long. Refitting costs a prediction per fold.
+
+    References
+    ----------
+    .. [1] Y. Romano, M. Sesia, E. J. Candes, "Classification with valid and adaptive coverage",
+       NeurIPS 2020.
+    .. [2] R. F. Barber, E. J. Candes, A. Ramdas, R. J. Tibshirani, "Predictive inference with the
+       jackknife+", Annals of Statistics, 2021.
+
+    Examples
+    --------
+    >>> from skclip import BayesAdapterClassifier, PredictionSetClassifier
+    >>> from skclip.datasets import make_clip_features
+    >>> data = make_clip_features(4, 10, n_test_per_class=100, random_state=0)
+    >>> sets = PredictionSetClassifier(BayesAdapterClassifier(data.prototypes))
+    >>> members = sets.fit(data.X, data.y).predict_set(data.X_test)
+    >>> members.shape
+    (1000, 10)
+    >>> bool(0.85 < members[range(1000), data.y_test].mean() < 0.97)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit"])],
+        "confidence_level": [Interval(Real, 0, 1, closed="neither")],
+        "conformity_score": [StrOptions(set(SCORES))],
+        "class_conditional": ["boolean"],
+        "method": [StrOptions({"auto", "step", "refit"})],
+        "cv": [Interval(Integral, 2, None, closed="left"), None],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        estimator: Any,
+        confidence_level: float = 0.9,
+        *,
+        conformity_score: str = "margin",
+        class_conditional: bool = False,
+        method: str = "auto",
+        cv: int | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.estimator = estimator
+        self.confidence_level = confidence_level
+        self.conformity_score = conformity_score
+        self.class_conditional = class_conditional
+        self.method = method
+        self.cv = cv
+        self.n_jobs = n_jobs
+
+    @fit_method
+    def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
+        """Fit the estimator, and the models without some images.
+
+        Parameters
+        ----------
+        X : array-like or list of n_samples inputs
+            The support set.
+        y : array-like of shape (n_samples,)
+            Labels.
+        groups : array-like of shape (n_samples,), default=None
+            Image of each row where an image has several (augmented views); they are left out
+            together, count as one image, and are passed to the estimator if its `fit` takes them.
+
+        Returns
+        -------
+        self : PredictionSetClassifier
+
+        Raises
+        ------
+        ValueError
+            If the estimator has no `predict_proba`, a group has several labels, ``method="step"``
+            is not possible, or there are fewer images than folds.
+
+        Warns
+        -----
+        GuaranteeWarning
+            If sets cannot leave any label out because there are too few images for
+            `confidence_level`, or, with `class_conditional`, in some class.
+        """
+        if not hasattr(self.estimator, "predict_proba"):
+            raise ValueError(
+                "estimator must have predict_proba; got "
+                f"{type(self.estimator).__name__}, which has not. Wrap it in scikit-learn's "
+                "CalibratedClassifierCV."
+            )
+        X, y, groups = indexable(X, y, groups)
+        y = checked_labels(y, warn=True)
+        images = np.arange(len(y)) if groups is None else group_codes(groups, y)
+        self.estimator_ = _fitted(self.estimator, X, y, None if groups is None else images)
+        self.classes_ = self.estimator_.classes_
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self.estimator_, name):
+                setattr(self, name, getattr(self.estimator_, name))
+        codes = np.searchsorted(self.classes_, y)
+        support = Support.of(codes, images, len(self.classes_))
+        self.n_support_ = int(images.max()) + 1
+        self._scores = self._left_out(X, y, None if groups is None else images, support)
+        self.support_scores_ = self._scores.scores
+        self._warn_of_few_images(support)
+        return self
+
+    def _left_out(
+        self, X: Any, y: np.ndarray, groups: np.ndarray | None, support: Support
+    ) -> StepScores | FoldScores:
+        last, rows = unwrap(self.estimator_, X)
+        step = None if self.method == "refit" else left_out_step(last, rows, y, groups)
+        if step is not None:
+            self.method_, self.guaranteed_coverage_ = "step", np.nan
+            return StepScores.of(step, rows, support, self.conformity_score)
+        if self.method == "step":
+            raise ValueError(
+                "method='step' needs BayesAdapterClassifier with text, posterior='map' and no "
+                f"class_weight; got {type(last).__name__} otherwise. Use method='auto'."
+            )
+        self.method_ = "refit"
+        return self._refit(X, y, groups, support)
+
+    def _refit(
+        self, X: Any, y: np.ndarray, groups: np.ndarray | None, support: Support
+    ) -> FoldScores:
+        fold = self._folds(support)
+        n_folds = int(fold.max()) + 1
+        estimator = _with_labelled_prototypes(self.estimator, self.estimator_)
+
+        def without(k: int) -> Any:
+            rows = np.flatnonzero(fold != k)
+            codes = None if groups is None else np.unique(groups[rows], return_inverse=True)[1]
+            return _fitted(estimator, safe_indexing(X, rows), y[rows], codes)
+
+        models = Parallel(n_jobs=self.n_jobs)(delayed(without)(k) for k in range(n_folds))
+        columns = [np.searchsorted(self.classes_, model.classes_) for model in models]
+        scores = np.empty(len(y))
+        for k, model in enumerate(models):
+            rows = np.flatnonzero(fold == k)
+            own = all_columns(model, safe_indexing(X, rows), columns[k], support.n_classes)
+            scores[rows] = SCORES[self.conformity_score](own)[np.arange(len(rows)), support.y[rows]]
+        n, K = self.n_support_, n_folds
+        lost = 0.0 if n == K else min(2 * (1 - 1 / K) / (n / K + 1), (1 - K / n) / (K + 1))
+        bound = 1 - 2 * (1 - self.confidence_level) - 1 / (n + 1) - lost
+        self.guaranteed_coverage_ = max(0.0, bound)
+        return FoldScores(support, models, columns, fold, scores, self.conformity_score)
+
+    def _folds(self, support: Support) -> np.ndarray:
+        """(n,) fold of every row; images stay together."""
+        n = self.n_support_
+        if self.cv is None and n <= _MOST_REFITS:
+            return support.images
+        n_folds = self.cv
+        if n_folds is None:
+            n_folds = max(2, min(_DEFAULT_FOLDS, round(support.class_sizes.max())))
+        if n_folds > n:
+            raise ValueError(f"cv must be at most the number of images; got {n_folds} and {n}.")
+        # Images of a class side by side, in random order, are dealt out like cards.
+        label = np.empty(n, dtype=np.intp)
+        label[support.images] = support.y
+        order = np.lexsort((np.random.default_rng(0).random(n), label))
+        fold = np.empty(n, dtype=np.intp)
+        fold[order] = np.arange(n) % n_folds
+        return fold[support.images]
+
+    def _warn_of_few_images(self, support: Support) -> None:
+        alpha = 1 - self.confidence_level
+        fewest = int(np.ceil(0.5 / alpha - 1 - 1e-9))
+        if self.n_support_ < fewest:
+            warnings.warn(
+                f"Sets at confidence_level={self.confidence_level:g} need at least {fewest} images "
+                f"to leave a label out; got {self.n_support_}. Every set holds all labels: pass "
+                "more images, or lower confidence_level.",
+                GuaranteeWarning,
+                stacklevel=3,
+            )
+        self._by_class = np.zeros(support.n_classes, bool)
+        if self.class_conditional:
+            needed = max(1, int(np.ceil(1 / alpha - 1 - 1e-9)))
+            self._by_class = support.class_sizes > needed - 0.5
+            small = self.classes_[~self._by_class]
+            if len(small):
+                warnings.warn(
+                    f"class_conditional needs {needed} images of a class; got "
+                    f"fewer of {listing(small)}. These labels are compared with images of all "
+                    "classes, and are covered on average only.",
+                    GuaranteeWarning,
+                    stacklevel=3,
+                )
+        self._class_sizes = support.class_sizes
+
+    def predict_set(self, X: ArrayLike) -> np.ndarray:
+        """Which labels are in the set of every row.
+
+        Parameters
+        ----------
+        X : array-like or list of n_samples inputs
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), bool
+            Columns in the order of ``classes_``. A row may have none with "lac".
+        """
+        check_is_fitted(self)
+        rows = X
+        if isinstance(self._scores, StepScores):
+            rows = np.asarray(unwrap(self.estimator_, X)[1])
+        alpha = 1 - self.confidence_level
+        members = np.zeros(0)
+        if not self._by_class.all():
+            count = self._scores.count(rows, by_class=False)
+            members = count + 0.5 > alpha * (self.n_support_ + 1)
+        if self._by_class.any():
+            count = self._scores.count(rows, by_class=True)
+            own = count + 0.5 > alpha * (self._class_sizes + 1)
+            members = np.where(self._by_class, own, members if members.size else own)
+        return members
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """The point prediction: that of the estimator, in the set or not.
+
+        Parameters
+        ----------
+        X : array-like or list of n_samples inputs
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict(X)
+
+    def __sklearn_tags__(self) -> Any:
+        tags, inner = super().__sklearn_tags__(), get_tags(self.estimator)
+        tags.input_tags = inner.input_tags
+        tags.classifier_tags.multi_class = inner.classifier_tags.multi_class
+        return tags
+
+
+def _fitted(estimator: Any, X: Any, y: np.ndarray, groups: np.ndarray | None) -> Any:
+    """A fit of a clone, which is told the images where it takes them."""
+    takes_groups = groups is not None and "groups" in inspect.signature(estimator.fit).parameters
+    if not takes_groups:
+        return clone(estimator).fit(X, y)
+    weight = 1.0 / np.bincount(groups)[groups]
+    return clone(estimator).fit(X, y, sample_weight=weight, groups=groups)
+
+
+def _with_labelled_prototypes(estimator: Any, fitted: Any) -> Any:
+    """The estimator; a bare array of prototypes gets labels, so that a fold may miss a class."""
+    given = getattr(estimator, "prototypes", None)
+    if not isinstance(estimator, BaseAdapterClassifier) or given is None:
+        return estimator
+    if isinstance(given, Prototypes) or not hasattr(given, "__array__"):
+        return estimator
+    return clone(estimator).set_params(prototypes=Prototypes(np.asarray(given), fitted.classes_))
