@@ -54,6 +54,12 @@ def test_tune_default_compares_variants(variant, monkeypatch):
     assert "30 classes, good" in printed
 
 
+def test_export_speed_prints_every_route():
+    printed = run("export_speed.py")
+    for route in ("predict_proba", "to_torch", "to_onnx"):
+        assert route in printed
+
+
 def test_drift_prints_what_is_noticed():
     assert "turned by 30" in run("drift.py")
 

@@ -56,6 +56,10 @@ class ExportedClassifier(nn.Module):
         ----------
         X : Tensor of shape (n, 3, height, width) or (n, n_features), float32
             Preprocessed images; features where the module is that of a classifier alone.
+
+        Returns
+        -------
+        Tensor of shape (n, n_classes)
         """
         rows = X if self.tower is None else self.tower(X)
         probabilities: Tensor = self.head(rows).exp()
@@ -107,9 +111,11 @@ def to_torch(estimator: Any) -> ExportedClassifier:
     Returns
     -------
     ExportedClassifier
-        In evaluation mode, on the CPU, in float32: its probabilities are those of
+        A torch.nn.Module in evaluation mode, on the CPU, in float32: its probabilities are those of
         ``predict_proba`` up to rounding, 1e-5. The weights of the image tower are a copy; the text
-        tower is left behind, as its work is done.
+        tower is left behind, as its work is done. Its attribute `classes` has the label of each
+        column, `takes` is "images" or "features", and ``backbone.preprocess`` makes the tensor
+        (3, height, width) of a PIL image that it takes.
 
     Raises
     ------
