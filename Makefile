@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 export PYTHONHASHSEED := 0
 export MPLBACKEND := Agg
 
-.PHONY: help demo test test-slow test-oldest lint format docs bench clean
+.PHONY: help demo test test-slow test-oldest lint format docs dist bench clean
 
 help:
 	@echo "make demo         set up, then real images -> calibrated probabilities, offline (3 min after installation)"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-oldest  the default suite, Dask and Ray with the oldest supported versions"
 	@echo "make lint         ruff (lint and format check) and mypy"
 	@echo "make docs         the HTML documentation, warnings as errors, in docs/_build/html"
+	@echo "make dist         wheel and sdist, checked, installed elsewhere and used as a user would"
 	@echo "make bench        the comparisons of benchmarks/ (feature sets need SKCLIP_FEATURE_SETS)"
 	@echo "make clean        remove what the other targets made"
 
@@ -72,9 +73,23 @@ docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
 	@echo "The pages are in docs/_build/html/index.html"
 
+# The wheel is made of the sdist, and goes into an environment outside of this folder, behind which
+# lie the packages of $(VENV), so that torch (5 GB) is shared; its own skclip does not: an editable
+# installation is found by a .pth file, which Python does not read there.
+dist: $(VENV)/.dist
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	@set -eu; unset PYTHONPATH; \
+	place="$$(mktemp -d)"; trap 'rm -rf "$$place"' EXIT; \
+	$(BIN)/python -m venv "$$place/env"; python="$$place/env/bin/python"; \
+	$(BIN)/python -c $(SITE_PACKAGES) > "$$("$$python" -c $(SITE_PACKAGES))/behind.pth"; \
+	"$$python" -m pip install --quiet --no-deps --no-index --force-reinstall dist/*.whl; \
+	"$$python" tests/installed.py README.rst "$$place"
+
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/feature_sets.py
 	$(BIN)/python benchmarks/adapter_speed.py
 
 clean:
-	rm -rf $(VENV) $(OLDEST) docs/_build docs/generated docs/gallery demo_output .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf $(VENV) $(OLDEST) dist docs/_build docs/generated docs/gallery demo_output .pytest_cache .mypy_cache .ruff_cache .coverage

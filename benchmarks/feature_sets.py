@@ -66,28 +66,43 @@ CROSS_VALIDATED = resolve_methods(
             },
             "label": "LogisticRegressionCV",
         },
+        *(
+            {
+                "name": f"{name}-temperature",
+                "estimator": "CalibratedClassifierCV",
+                "parameters": {"estimator": name, "method": "temperature", "ensemble": False},
+                "label": f"{benchmark.METHODS[name].label}, temperature by cross-validation",
+            }
+            for name in ("logistic-regression", "lda")
+        ),
     ]
 )
-LESS_REGULARISED = {
-    "name": "logistic-regression-10000",
-    "base": "logistic-regression",
-    "parameters": {"C": 10000.0},
-    "label": "LogisticRegression, C=10000",
-}
+OTHER_STRENGTHS = [
+    {
+        "name": f"logistic-regression-{C:g}",
+        "base": "logistic-regression",
+        "parameters": {"C": C},
+        "label": f"LogisticRegression, C={C:g}",
+    }
+    for C in (1.0, 10000.0)
+]
 OF_DEFAULT = ("isotropic", "temperature-1", "precision-30", "precision-100", "precision-300")
 METHODS = {
     method.name: method
     for method in (
         *(known for known in benchmark.METHODS.values() if known.name != "linear-probe"),
-        *resolve_methods([LESS_REGULARISED]),
+        *resolve_methods(OTHER_STRENGTHS),
         *CROSS_VALIDATED,
         *(PLAIN[f"bayes-{name}"] for name in (*OF_DEFAULT, "no-text")),
         LAPLACE,
     )
 }
-LEAST_SHOTS = {method.name: 2 for method in CROSS_VALIDATED}
+LEAST_SHOTS = {method.name: 2 for method in CROSS_VALIDATED} | {"lda": 2}
 # The table next to LogisticRegressionCV, on the cells that it can do.
 NEXT_TO_CV = ("bayes", "bayes-no-text", "logistic-regression-cv", "logistic-regression")
+# What one would use without a text, and the cells that all of it can do.
+WITHOUT_TEXT = ("logistic-regression-1", "logistic-regression", "logistic-regression-cv")
+WITHOUT_TEXT += ("logistic-regression-temperature", "lda", "lda-temperature")
 # Trained by 300 epochs of stochastic gradients; they run last.
 SLOW = ("zs-lp", "bayes-paper", "clip-adapter", "clap", "task-res", "cross-modal", "random-lp")
 SLOW += ("zs-lp-sals", "zs-lp-temperature", "zs-norm", "zs-penalty")
@@ -104,7 +119,7 @@ LABELS = {name: method.label for name, method in METHODS.items()} | {
 KEY = ("dataset", "support_split", "shots", "seed", "method")
 METRICS = (
     *("acc", "ece10", "nll", "aurc_x1000", "brier", "fit_cpu_seconds"),
-    *("prior_precision", "temperature"),
+    *("prior_precision", "temperature", "bias", "smece"),
 )
 
 # What the default is to reach, and what it must not fall behind:
@@ -125,7 +140,7 @@ def run_one(cell, seed, method):
     data = load(cell.dataset)
     X, y = support(cell, seed)
     estimator = METHODS[method].make(data, seed)
-    if method in LEAST_SHOTS:
+    if "cv" in estimator.get_params(deep=False):
         estimator.set_params(cv=min(5, cell.shots))
     with warnings.catch_warnings():
         # Large C on a few separable rows: the optimum is far away.
@@ -190,18 +205,45 @@ def best_recipe():
 
 
 MEAN_HEADER = (
-    *("method", "accuracy %", "ECE %", "NLL", "AURC x 1000", "Brier"),
-    *("NLL ratio", "largest", "fit CPU s"),
+    *("method", "accuracy %", "ECE %", "smooth ECE %", "confidence - accuracy", "NLL"),
+    *("AURC x 1000", "Brier", "NLL ratio", "largest", "fit CPU s"),
 )
 
 
 def mean_rows(summaries):
     for method, s in summaries.items():
         yield (
-            *(LABELS[method], f"{s['acc']:.2f}", f"{s['ece10']:.2f}", f"{s['nll']:.4f}"),
+            *(LABELS[method], f"{s['acc']:.2f}", f"{s['ece10']:.2f}"),
+            *(_or_nothing(s["smece"], ".2f"), _or_nothing(s["bias"], "+.2f"), f"{s['nll']:.4f}"),
             *(f"{s['aurc_x1000']:.2f}", f"{s['brier']:.4f}", f"{s['ratio']:.3f}"),
             f"{s['largest']:.3f}",
-            "" if np.isnan(s["fit_cpu_seconds"]) else f"{s['fit_cpu_seconds']:.2f}",
+            _or_nothing(s["fit_cpu_seconds"], ".2f"),
+        )
+
+
+def _or_nothing(value, form):
+    """Nothing where it was not measured."""
+    return "" if np.isnan(value) else format(value, form)
+
+
+def without_text_rows(means, chosen):
+    """The default without a text next to what else needs none, by shots."""
+    ours = means["bayes-no-text"]
+    for k in sorted({cell[2] for cell in chosen}):
+        some = [cell for cell in chosen if cell[2] == k]
+        best = {cell: min(means[m][cell]["nll"] for m in WITHOUT_TEXT) for cell in some}
+        ratio = geometric_mean([ours[cell]["nll"] / best[cell] for cell in some])
+        largest = max(ours[cell]["nll"] / best[cell] for cell in some)
+        accuracy = np.mean([ours[cell]["acc"] - means["lda"][cell]["acc"] for cell in some])
+        error = [
+            np.mean([m[cell]["ece10"] for cell in some]) for m in (ours, means["lda-temperature"])
+        ]
+        yield (
+            k,
+            f"{ratio:.3f}",
+            f"{largest:.3f}",
+            f"{accuracy:+.2f}",
+            *(f"{e:.2f}" for e in error),
         )
 
 
@@ -263,6 +305,14 @@ def report(rows, shots, write):
         if "bayes" in summaries:
             of_default[single] = summaries["bayes"]
         several = [cell for cell in chosen if cell[2] >= min(LEAST_SHOTS.values())]
+        needed = ("bayes-no-text", *WITHOUT_TEXT)
+        if single and all(cell in means.get(m, {}) for m in needed for cell in several):
+            title = "Without a text, next to what needs none: single-view cells of 2 or more shots"
+            header = ("shots", "NLL / best of the others", "largest", "accuracy - shrunk LDA's")
+            header += ("ECE %", "ECE % of LDA with temperature")
+            table = list(without_text_rows(means, several))
+            print(f"\n{title}\n{plain_table(header, table)}")
+            parts.append(list_table(title, header, table))
         if all(cell in means.get(m, {}) for m in NEXT_TO_CV for cell in several):
             title = f"Next to LogisticRegressionCV: {len(several)} {kind} cells of 2 or more shots"
             summaries = {m: summarise(means[m], several, best) for m in NEXT_TO_CV}

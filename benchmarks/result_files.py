@@ -14,6 +14,7 @@ import pandas as pd
 
 import skclip
 from skclip.benchmark import evaluation
+from skclip.metrics import confidence_bias, smooth_calibration_error
 from skclip.utils.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +23,10 @@ TABLES = ROOT / "docs" / "tables"
 
 
 def measure(y_true, proba, labels):
-    """Accuracy and ECE (10 bins) in per cent, NLL in nats, AURC x 1000, Brier in [0, 2]."""
+    """Accuracy and ECE (10 bins) in per cent, NLL in nats, AURC x 1000, Brier in [0, 2].
+
+    Also confidence minus accuracy in points, and the smooth calibration error in per cent.
+    """
     found = evaluation.measure(y_true, proba, labels)
     return {
         "acc": 100 * found["accuracy"],
@@ -30,6 +34,8 @@ def measure(y_true, proba, labels):
         "nll": found["nll"],
         "aurc_x1000": 1000 * found["aurc"],
         "brier": found["brier"],
+        "bias": 100 * confidence_bias(y_true, proba, labels=labels),
+        "smece": 100 * smooth_calibration_error(y_true, proba, labels=labels),
     }
 
 

@@ -139,7 +139,7 @@ def run_one(description, seed, variant):
     values["temperature"] = classifier.temperature_
     values["truth"] = task.get("truth", np.nan)
     row = dict(zip(KEY, (*description.key, seed, variant), strict=True))
-    return [row | {name: f"{value:.6g}" for name, value in values.items()}]
+    return [row | {name: f"{values[name]:.6g}" for name in METRICS}]
 
 
 # -- tables -------------------------------------------------------------------------

@@ -76,7 +76,16 @@ _LAYER_OF = {
     "cache_info": "store",
     "clear_cache": "store",
 }
-_LAYERS = {*_LAYER_OF.values(), "backbones", "benchmark", "datasets", "exceptions", "metrics"}
+_LAYERS = {
+    *_LAYER_OF.values(),
+    "backbones",
+    "benchmark",
+    "datasets",
+    "exceptions",
+    "export",
+    "metrics",
+    "workflow",
+}
 
 __all__ = sorted([*_LAYER_OF, "datasets", "metrics", "prompts"])
 

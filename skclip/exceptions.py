@@ -9,6 +9,7 @@ __all__ = [
     "SkclipError",
     "BackboneError",
     "EmbedError",
+    "ExportError",
     "DatasetError",
     "ImageError",
     "PersistenceError",
@@ -36,6 +37,10 @@ class DatasetError(SkclipError, ValueError):
 
 class EmbedError(SkclipError, ValueError):
     """A folder cannot take the output of a job: it holds another job, or a foreign file."""
+
+
+class ExportError(SkclipError, ValueError):
+    """An estimator has no form as a torch module or as an ONNX graph."""
 
 
 class ImageError(SkclipError, ValueError):

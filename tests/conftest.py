@@ -1,6 +1,8 @@
 """What every test may use."""
 
 import os
+import shutil
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
@@ -94,3 +96,20 @@ def feature_file(tmp_path_factory):
         test_labels=data.y_test,
     )
     return path
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Runs a browser without a window and returns what it printed."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip(f"needs a browser: none of {', '.join(BROWSERS)} is installed")
+    command = [
+        *(found, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
+        *("--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}"),
+    ]
+    given = {"capture_output": True, "text": True, "check": True, "timeout": 120}
+    return lambda *arguments: subprocess.run([*command, *arguments], **given)

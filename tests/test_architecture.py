@@ -28,14 +28,22 @@ ALLOWED = {
     "backbones": {"store"},
     "features": {"backbones", "store"},
     "prompts": {"backbones"},
+    # HTML for people, with thumbnails of images.
+    "pages": {"features"},
     "adapters": {"_core", "prompts"},
     # Prediction sets label a bare array of prototypes, so that a fold may miss a class.
     "decisions": {"adapters", "prompts"},
     "persistence": {"_core", "backbones", "features", "prompts", "adapters", "decisions"},
+    "export": {"_core", "backbones", "features", "adapters"},
     # The command line is a shell around public functions of everything below.
-    "cli": {"features", "store", "benchmark"},
-    "benchmark": {
+    "cli": {"datasets", "features", "store", "benchmark", "workflow", "persistence"},
+    # From a folder to a file of predictions; it and the benchmark do not know each other.
+    "workflow": {
         *("metrics", "datasets", "store", "backbones", "features", "prompts", "adapters"),
+        *("decisions", "persistence", "pages"),
+    },
+    "benchmark": {
+        *("pages", "metrics", "datasets", "store", "backbones", "features", "prompts", "adapters"),
     },
 }
 WITHOUT_FOUNDATION = {"exceptions", "_core"}
@@ -48,7 +56,7 @@ MIRRORED = {
     *("tip_adapter", "zero_shot_range"),
 }
 # A command has the name of what it is about.
-COMMANDS = {"cache"}
+COMMANDS = {"cache", "fit"}
 
 # Underscored, but meant to be used from outside: scikit-learn's and named tuples'.
 DOCUMENTED = {"_parameter_constraints", "_asdict", "_fields", "_replace"}

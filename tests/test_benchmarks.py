@@ -66,9 +66,10 @@ def test_drift_prints_what_is_noticed():
         ("selective_risk.py", "Stated: at most 5 % of the draws"),
         ("out_of_distribution.py", "mutual_information"),
         ("active_learning.py", "random, balanced"),
+        ("text_order.py", "texts of other classes"),
     ],
 )
-def test_scripts_about_decisions_print_their_tables(script, expected, feature_sets):
+def test_scripts_print_their_tables(script, expected, feature_sets):
     assert expected in run(script)
 
 

@@ -1,5 +1,6 @@
 """What pyproject.toml promises to whoever installs the package."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -8,13 +9,15 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import skclip
+from tests.installed import readme_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # What a user's environment may hold beside the package, and what the tests need.
 EXTRAS = ("tables", "dask", "ray", "conformal", "heif", "test")
-# Too large for a second copy: `make test-oldest` takes those that pip installs today.
-NOT_PINNED = {"torch", "torchvision"}
+# Too large for a second copy, or of the same age as torch, whose exporter they serve:
+# `make test-oldest` takes those that pip installs today.
+NOT_PINNED = {"torch", "torchvision", "onnx", "onnxruntime", "onnxscript"}
 
 
 def requirements(lines):
@@ -51,3 +54,35 @@ def test_nothing_else_is_pinned():
 def test_annotations_are_for_users_too():
     """Type checkers read the annotations of an installed package only with this file."""
     assert (Path(skclip.__file__).parent / "py.typed").is_file()
+
+
+def test_version_citation_and_changelog_are_of_one_release():
+    """A version in development is unreleased in all of them; a release has a date."""
+    ours = Version(skclip.__version__)
+    cited = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1]
+    heading = (ROOT / "CHANGES.rst").read_text(encoding="utf-8").splitlines()[3]
+    name, said = re.fullmatch(r"(\S+) \((.+)\)", heading).groups()
+    assert ours.base_version == cited == name
+    assert (said == "unreleased") == ours.is_devrelease
+    assert ours.is_devrelease or re.fullmatch(r"\d{4}-\d\d-\d\d", said)
+
+
+def test_documents_name_the_oldest_python():
+    (oldest,) = re.findall(r">=(\S+)", PROJECT["requires-python"])
+    for name in ("README.rst", "docs/install.rst", "CONTRIBUTING.rst"):
+        versions = set(re.findall(r"Python (3\.\d+)", (ROOT / name).read_text(encoding="utf-8")))
+        assert versions == {oldest}, name
+
+
+@pytest.mark.parametrize("extra", sorted(set(EXTRAS) & set(PROJECT["optional-dependencies"])))
+def test_an_extra_is_named_where_one_installs(extra):
+    text = (ROOT / "docs" / "install.rst").read_text(encoding="utf-8")
+    assert extra == "test" or f"skclip[{extra}]" in text
+
+
+def test_what_is_run_after_installation_reads_the_readme():
+    """`make dist` runs the lines that stand there."""
+    lines = readme_lines(ROOT / "README.rst")
+    assert "make_pipeline(featurizer, classifier).fit(paths, labels)" in lines
+    assert '"ViT-B-32", pretrained="openai"' in lines
+    compile(lines, "README.rst", "exec")

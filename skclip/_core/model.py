@@ -62,6 +62,13 @@ class FittedModel(ABC):
         """
         yield self.logits(X)
 
+    def uncertainty_draws(self, X: Tensor) -> Iterator[Tensor]:
+        """Draws (n, c) whose disagreement says how little is known; those of predictions.
+
+        A model that predicts at one set of weights and yet knows their spread has others.
+        """
+        return self.draws(X)
+
     def log_proba(self, X: Tensor) -> Tensor:
         """(n, c) predictive log-probabilities."""
         return torch.log_softmax(self.logits(X), dim=1)
@@ -150,6 +157,8 @@ class AveragingModel(FittedModel):
         """See :meth:`FittedModel.draws`."""
 
     def log_proba(self, X: Tensor) -> Tensor:
+        if not self.has_spread:
+            return super().log_proba(X)
         return average(self.draws(X), self.averaging.what)
 
     def _count_and_seed(self, n_draws: int | None, seed: int | None) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
 
-from skclip._core.linear.objective import LinearProblem, solve_map
+from skclip._core.linear.objective import DEFAULT_TOL, LinearProblem, solve_map
 from skclip._core.model import FittedModel, LinearModel
 from skclip._core.problem import Problem
 from skclip._core.solve.status import Status
@@ -34,6 +34,7 @@ from skclip.utils.device import resolve_device
 from skclip.utils.messages import listing
 from skclip.utils.rows import row_digests, unit_rows
 from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
+from skclip.utils.threads import deserve, few_threads
 
 __all__ = [
     "BaseAdapterClassifier",
@@ -55,6 +56,7 @@ __all__ = [
 DEFAULT_LOGIT_SCALE = 100.0
 # Rows times features times classes up to which the CPU works in float64.
 _FLOAT64_WORK = 2e8
+_FLOAT64_WORK_OF_SINGLE = 2e6
 # Sum of the sample weights beyond which rounding hides the prior; and that of one over it.
 _MOST_WEIGHT = 1e12
 # Factors from dot product to logit whose square, times rows, is a number in single precision.
@@ -78,7 +80,8 @@ def fit_method(method: Callable[P, R]) -> Callable[P, R]:
         try:
             if method.__name__ == "fit":
                 forget_fit(self)
-            return validated(self, *args, **kwargs)
+            with few_threads():
+                return validated(self, *args, **kwargs)
         except BaseException:
             # One assignment, which no signal can divide.
             self.__dict__ = before
@@ -142,6 +145,11 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
                 class_weight, classes=present, y=y, sample_weight=weight
             )
             weight = weight * factors[codes]
+            if (weight < 0).any():
+                raise ValueError(
+                    f"class_weight must not be negative; got {self.class_weight!r}. Give a class "
+                    "that must not count 0."
+                )
         check_total(weight, "sample_weight, times class_weight,", _MOST_WEIGHT)
         text = None
         if prototypes is not None:
@@ -172,7 +180,9 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
             self.row_digests_ = np.concatenate([*before, digests])
         self.device_ = str(self.device)
         device = resolve_device(self.device)
-        dtype = self._dtype(device, len(X) * X.shape[1] * len(self.classes_))
+        work = len(X) * X.shape[1] * len(self.classes_)
+        deserve(work)
+        dtype = self._dtype(device, work, X.dtype == np.float32)
 
         def tensor(array: np.ndarray, dtype: torch.dtype = dtype) -> torch.Tensor:
             return torch.tensor(array, dtype=dtype, device=device)
@@ -196,7 +206,12 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         self._model = model.on_cpu()
         return self
 
-    def _fitted_model(self) -> Any:
+    @property
+    def model_(self) -> Any:
+        """The :class:`FittedModel` that predicts, on the CPU: what export and outlier scores ask.
+
+        Rows that are given to it are those of :meth:`check_rows`.
+        """
         if not hasattr(self, "_model"):
             raise AttributeError(f"This {type(self).__name__} is not fitted yet. Call fit first.")
         return self._model
@@ -244,10 +259,13 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         return 1.0
 
     @staticmethod
-    def _dtype(device: torch.device, work: float) -> torch.dtype:
-        """float64 on the CPU unless the problem is large; float32 on accelerators."""
-        small = device.type == "cpu" and work <= _FLOAT64_WORK
-        return torch.float64 if small else torch.float32
+    def _dtype(device: torch.device, work: float, single: bool) -> torch.dtype:
+        """float64 on the CPU unless the problem is large; float32 on accelerators.
+
+        Rows in `single` precision are worth float64 only where it costs nothing.
+        """
+        most = _FLOAT64_WORK_OF_SINGLE if single else _FLOAT64_WORK
+        return torch.float64 if device.type == "cpu" and work <= most else torch.float32
 
     # -- predicting -----------------------------------------------------------------
 
@@ -283,9 +301,14 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         """(n, c) what the model says of the rows, chunk by chunk."""
         X = self.check_rows(X)
         out = np.empty((len(X), len(self.classes_)), dtype=X.dtype)
-        for where, rows, model in self._in_chunks(X):
-            out[where] = ask(model, rows).cpu().numpy()
-        bad = np.flatnonzero(np.isnan(out).any(axis=1))
+        with few_threads():
+            deserve(out.size * X.shape[1])
+            doubtful = False
+            for where, rows, model in self._in_chunks(X):
+                values = ask(model, rows).cpu().numpy()
+                doubtful |= bool(np.isnan(values.sum()))
+                out[where] = values
+        bad = np.flatnonzero(np.isnan(out).any(axis=1)) if doubtful else ()
         if len(bad):
             raise ValueError(
                 f"X must lead to finite logits; got rows that do not: {listing(bad)}, with entries "
@@ -334,8 +357,8 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         ndarray of shape (n_samples, n_classes)
             Rows sum to 1; columns in the order of ``classes_``.
         """
-        log_proba = self.predict_log_proba(X)
-        return np.exp(log_proba, out=log_proba)
+        # In torch, while the numbers are in the processor's cache.
+        return self._predict_rows(X, lambda model, rows: model.log_proba(rows).exp_())
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Log-probability of every class; log-odds of the second where there are two.
@@ -377,24 +400,24 @@ class LinearAdapterClassifier(BaseAdapterClassifier):
     @property
     def prototypes_(self) -> np.ndarray:
         """Adapted prototypes W (n_classes, n_features), in the units of the prototypes given."""
-        return self._fitted_model().W.numpy()
+        return self.model_.W.numpy()
 
     @property
     def coef_(self) -> np.ndarray:
         """``logit_scale_ / temperature_ * prototypes_``; of two classes their difference (1, d)."""
-        model = self._fitted_model()
+        model = self.model_
         return of_two(model.W.numpy() * (model.logit_scale / model.temperature))
 
     @property
     def intercept_(self) -> np.ndarray:
         """Biases over the temperature; of two classes their difference (1,)."""
-        model = self._fitted_model()
+        model = self.model_
         return of_two(model.b.numpy() / model.temperature)
 
     @property
     def temperature_(self) -> float:
         """What logits were divided by."""
-        return self._fitted_model().temperature
+        return self.model_.temperature
 
 
 def _check_finite(model: FittedModel) -> None:
@@ -416,8 +439,9 @@ def decision_values(log_proba: np.ndarray) -> np.ndarray:
     return log_proba[:, 1] - log_proba[:, 0] if log_proba.shape[1] == 2 else log_proba
 
 
-def warn_unless_converged(solution: Any, tol: float) -> None:
-    """ConvergenceWarning from the solver's status."""
+def warn_unless_converged(solution: Any, tol: float | None) -> None:
+    """ConvergenceWarning from the solver's status; a tolerance of None is the solver's own."""
+    tol = DEFAULT_TOL if tol is None else tol
     # Not a number is no certificate.
     exhausted = solution.status is Status.PRECISION and not solution.gradient_norm <= 1e3 * tol
     if solution.status is Status.MAX_ITER or exhausted:

@@ -91,9 +91,11 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
     max_iter : int or None, default=None
         Iterations of the solver (None: 100 of "newton-cg", 1000 of "lbfgs") and rounds of the
         variational bound (None: 100). A fit that needs more warns.
-    tol : float, default=1e-6
+    tol : "auto" or float, default="auto"
         The solver stops when ``gradient_norm_`` is at most this, the variational bound when a
-        round gains less than this per unit of weight.
+        round gains less than this per unit of weight. "auto" is 1e-6, but lets "newton-cg" with
+        prototypes stop as soon as predictions have what they need: when the objective is within
+        1e-5 nats per unit of weight of its optimum, by Newton's decrement.
     random_state : int, RandomState or None, default=None
         Draws of a posterior. An estimator repeats its draws, so that its predictions do.
     device : str, default="auto"
@@ -121,7 +123,8 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
     posterior_temperature_ : float
         Factor of the posterior covariance in predictions; 0 predicts at the mean.
     elbo_ : float
-        Variational bound at ``posterior_temperature_``, in nats; only "variational".
+        Variational bound at ``posterior_temperature_``, in nats, on draws that the optimum was
+        not found with; only "variational".
     posterior_std_ : ndarray of shape (n_classes,)
         Standard deviation of each class's weights; only where it is one number, with an
         isotropic prior and posterior.
@@ -199,7 +202,7 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
         "fit_intercept": [StrOptions({"auto"}), "boolean"],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
-        "tol": [Interval(Real, 0, None, closed="neither")],
+        "tol": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "random_state": ["random_state"],
     }
 
@@ -217,7 +220,7 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
         logit_scale: str | float = "auto",
         normalize: str | bool = "auto",
         max_iter: int | None = None,
-        tol: float = 1e-6,
+        tol: str | float = "auto",
         random_state: int | np.random.RandomState | None = None,
         device: str | torch.device = "auto",
     ) -> None:
@@ -431,11 +434,14 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
         return self._publish_fit(fitted)
 
     def _solver(self) -> Solver:
-        return Solver(self.solver, self.tol, self.max_iter)
+        return Solver(self.solver, self._tol(), self.max_iter)
+
+    def _tol(self) -> float | None:
+        return None if isinstance(self.tol, str) else float(self.tol)
 
     def _publish_fit(self, fitted: PosteriorFit) -> Self:
         for report in (*fitted.others, fitted.solution):
-            warn_unless_converged(report, self.tol)
+            warn_unless_converged(report, self._tol())
         model = fitted.model
         published = {
             "prior_precision_": model.prior_precision,
@@ -453,7 +459,7 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
     @property
     def posterior_precision_(self) -> dict[str, np.ndarray]:
         """Precision of the weights at temperature 1, in compact form."""
-        arrays = self._fitted_model().arrays()
+        arrays = self.model_.arrays()
         names = ("frame.basis", "frame.centre", "frame.metric", "posterior.diagonal")
         names += ("posterior.outside", "posterior.factor", "posterior.owner")
         return {n.partition(".")[2]: arrays[n] for n in names if arrays[n] is not None}

@@ -14,7 +14,7 @@ from skclip._core.problem import Problem
 from skclip.exceptions import PrototypeMismatchError, PrototypeWarning
 from skclip.prompts import Prototypes
 from skclip.utils.arrays import as_array
-from skclip.utils.labels import as_labels, encoding_hint, label_kind, misspelled
+from skclip.utils.labels import as_labels, encoding_hint, label_kind, misspelled, mistyped
 from skclip.utils.messages import listing
 
 __all__ = ["are_labelled", "one_per_class", "resolve_classes"]
@@ -46,14 +46,16 @@ def resolve_classes(prototypes: Any, y: np.ndarray) -> tuple[np.ndarray, Prototy
     _check_kind(prototypes)
     if hasattr(prototypes, "encode"):
         prototypes = prototypes.encode(_named_classes(prototypes, present))
-    elif hasattr(prototypes, "iloc"):  # a DataFrame: its index are the labels
-        prototypes = Prototypes(prototypes.to_numpy(), prototypes.index.to_numpy())
+    elif hasattr(prototypes, "iloc"):  # a DataFrame or a Series of rows: its index are the labels
+        rows = list(prototypes) if prototypes.ndim == 1 else prototypes.to_numpy()
+        prototypes = Prototypes(rows, prototypes.index.to_numpy())
     elif isinstance(prototypes, Mapping):
         prototypes = Prototypes(list(prototypes.values()), list(prototypes))
     elif not isinstance(prototypes, Prototypes):
         prototypes = _label_rows(prototypes, present)
     _check_known(prototypes.labels, present)
     _check_several(prototypes.labels)
+    _warn_of_mistyped(prototypes.labels, present)
     _warn_of_equal(prototypes)
     return prototypes.labels, prototypes
 
@@ -123,11 +125,13 @@ def _has_names(prototypes: Any) -> bool:
 
 def _label_rows(array: Any, present: np.ndarray) -> Prototypes:
     """A bare array belongs to the sorted labels of y."""
+    kind = f"a {type(array).__name__}"
     array = as_array(array, "prototypes")
+    kind = f"an array of shape {array.shape}" if array.ndim else kind
     if array.ndim != 2:
         raise PrototypeMismatchError(
             "prototypes must be an array of shape (n_classes, n_features), Prototypes or "
-            f"ClassPrompts; got an array of shape {array.shape}."
+            f"ClassPrompts; got {kind}."
         )
     if len(array) != len(present):
         what = (
@@ -145,7 +149,7 @@ def _label_rows(array: Any, present: np.ndarray) -> Prototypes:
 def _named_classes(prompts: Any, present: np.ndarray) -> np.ndarray:
     """Classes of y, and those that the prompts name although y has none of them."""
     named = getattr(prompts, "class_names", None)
-    if not hasattr(named, "keys") or not len(named):
+    if not hasattr(named, "keys") or hasattr(named, "columns") or not len(named):
         return present
     named = as_labels(list(named.keys()), "The keys of class_names")
     extra = [label for label in named.tolist() if label not in set(present.tolist())]
@@ -163,6 +167,7 @@ def _named_classes(prompts: Any, present: np.ndarray) -> np.ndarray:
             f"The labels in class_names must be spelled as in y; got {listed}. Use the labels of y "
             "as keys of class_names."
         )
+    extra = [label for label in extra if not mistyped([label], present)]
     if extra and unnamed:
         warnings.warn(
             f"Labels in class_names must be those of y, or of classes without images; "
@@ -172,6 +177,21 @@ def _named_classes(prompts: Any, present: np.ndarray) -> np.ndarray:
             stacklevel=2,
         )
     return np.union1d(named, present)
+
+
+def _warn_of_mistyped(labels: np.ndarray, present: np.ndarray) -> None:
+    """Warn of classes that have no image, but almost the name of one that has."""
+    known = set(present.tolist())
+    pairs = mistyped([label for label in labels.tolist() if label not in known], present.tolist())
+    if pairs:
+        listed = listing(pairs, show=lambda pair: f"{pair[0]!r} beside {pair[1]!r}")
+        warnings.warn(
+            "Labels of prototypes must be those of y, or of classes without images; got "
+            f"{listed}. A label that y does not have is a class of its own, which is predicted by "
+            "its text. Correct its spelling, or drop it, if none is meant.",
+            PrototypeWarning,
+            stacklevel=2,
+        )
 
 
 def _warn_of_equal(prototypes: Prototypes) -> None:

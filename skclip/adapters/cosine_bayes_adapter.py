@@ -255,12 +255,12 @@ class CosineBayesAdapterClassifier(UncertaintyMixin, BaseAdapterClassifier):
     @property
     def prototypes_(self) -> np.ndarray:
         """Posterior mean of the weights (n_classes, n_features)."""
-        return self._fitted_model().mean.numpy()
+        return self.model_.mean.numpy()
 
     @property
     def temperature_(self) -> float:
         """What logits are divided by."""
-        return self._fitted_model().temperature
+        return self.model_.temperature
 
     def _kl_scale(self, problem: Problem) -> tuple[float, float]:
         """What multiplies ``2 KL / (c d)`` next to the mean loss, and the weight that this is."""

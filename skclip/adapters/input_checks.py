@@ -1,13 +1,14 @@
 """Features, labels and weights as users have them, checked as scikit-learn checks them."""
 
 import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import validate_data
 
-from skclip.utils.arrays import as_array
+from skclip.utils.arrays import as_array, is_tensor
 from skclip.utils.labels import as_labels, check_labels
 from skclip.utils.sklearn_private import check_sample_weight
 
@@ -26,7 +27,8 @@ def checked_features(estimator: Any, X: Any, y: Any = _NONE, *, reset: bool) -> 
         If X holds images or paths, which a CLIPFeaturizer has to encode before; if a label is
         missing, or labels are of several types.
     """
-    rows = X if hasattr(X, "iloc") else _without_torch(X, "X")
+    rows = as_array(X, "X") if isinstance(X, np.ma.MaskedArray) else X
+    rows = rows if hasattr(rows, "iloc") else _without_torch(rows, "X")
     y = _without_torch(y, "y")
     if (
         not isinstance(y, str | None) and len(getattr(y, "shape", ())) < 2
@@ -57,16 +59,17 @@ def checked_weight(sample_weight: ArrayLike | None, X: np.ndarray) -> np.ndarray
 
 def _without_torch(values: Any, name: str) -> Any:
     """Itself, but for tensors and lists of them."""
-    of_tensors = isinstance(values, list | tuple) and any(hasattr(v, "detach") for v in values)
-    return as_array(values, name) if of_tensors or hasattr(values, "detach") else values
+    of_tensors = isinstance(values, list | tuple) and any(is_tensor(v) for v in values)
+    return as_array(values, name) if of_tensors or is_tensor(values) else values
 
 
 def _images(X: Any) -> str | None:
-    """What X is, if that is images or names of files."""
-    if isinstance(X, str | bytes | os.PathLike):
+    """What X is, if that is images, names of files, or something that yields them."""
+    if isinstance(X, str | bytes | os.PathLike | Mapping | Iterator):
         return f"a {type(X).__name__}"
-    if getattr(X, "ndim", 0) in (3, 4) and X.shape[-1] in (1, 3, 4):
-        return f"an array of shape {X.shape}"
+    n_axes = getattr(X, "ndim", 0)
+    if n_axes == 4 or (n_axes == 3 and X.shape[-1] in (1, 3, 4)):
+        return f"an array of shape {tuple(X.shape)}"
     values = X.to_numpy().ravel() if hasattr(X, "to_numpy") else X
     values = values.ravel() if isinstance(values, np.ndarray) else values
     if not isinstance(values, list | tuple | np.ndarray) or not len(values):
@@ -74,4 +77,6 @@ def _images(X: Any) -> str | None:
     first = values[0]
     if isinstance(first, str | bytes | os.PathLike):
         return f"items like {first!r}"[:100]
-    return "images" if hasattr(first, "getbands") else None
+    if hasattr(first, "read"):
+        return "open files"
+    return "images" if hasattr(first, "getbands") or getattr(first, "ndim", 0) > 1 else None

@@ -151,6 +151,21 @@ class SampleAdaptiveScaling(MetaEstimatorMixin, BaseAdapterClassifier):
             )
         return self._publish(linear_model(problem, problem.prior_mean))
 
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """Probability of every class, after the row's logits were scaled.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Rows sum to 1; columns in the order of ``classes_``.
+        """
+        log_proba = self.predict_log_proba(X)
+        return np.exp(log_proba, out=log_proba)
+
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Logarithm of :meth:`predict_proba`, accurate for tiny probabilities.
 

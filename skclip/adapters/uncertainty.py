@@ -5,9 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
+from scipy.special import entr
 
-from skclip._core.model import FittedModel
 from skclip._core.posterior.draws import decompose
 from skclip.utils.random_state import integer_seed
 
@@ -22,9 +21,9 @@ class PredictiveUncertainty(NamedTuple):
     Parameters
     ----------
     confidence : ndarray
-        Largest class probability.
+        Largest class probability, as predicted.
     entropy : ndarray
-        Entropy of the averaged probabilities, in nats: aleatoric plus epistemic.
+        Entropy of the probabilities averaged over draws, in nats: aleatoric plus epistemic.
     aleatoric : ndarray
         Average entropy of the probabilities of a draw: what more labels cannot remove.
     epistemic : ndarray
@@ -51,9 +50,16 @@ class UncertaintyMixin:
         -------
         PredictiveUncertainty
             Named tuple of four arrays of shape (n_samples,): confidence, entropy, aleatoric
-            and epistemic, the entropies in nats. Of averaged probabilities, also where
-            predictions average something else. Without a spread (``posterior="map"``, a
-            posterior temperature or a dropout of 0) the epistemic part is zero.
+            and epistemic, the entropies in nats.
+
+        Notes
+        -----
+        Entropies are of averaged probabilities, also where predictions average something else.
+        ``BayesAdapterClassifier`` with ``posterior="map"``, the default, or a posterior
+        temperature of 0 predicts at one set of weights, and averages only here: over 256 draws
+        from Laplace's covariance times 0.03 (with "map" its diagonal form), so that entropies are
+        not those of ``predict_proba``. The user guide has a table of what this is good for. Of a
+        network with a dropout of 0, and a Laplace probe without spread, the epistemic part is 0.
 
         Examples
         --------
@@ -69,10 +75,12 @@ class UncertaintyMixin:
         True
         """
         parts = [
-            decompose(model.draws(rows)) for _, rows, model in self._in_chunks(self.check_rows(X))
+            decompose(model.uncertainty_draws(rows))
+            for _, rows, model in self._in_chunks(self.check_rows(X))
         ]
         columns = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
-        return PredictiveUncertainty(*columns)
+        confidence = self.predict_proba(X).max(axis=1)
+        return PredictiveUncertainty(*columns)._replace(confidence=confidence)
 
     def sample_proba(
         self,
@@ -121,11 +129,9 @@ class UncertaintyMixin:
             Unlabelled pool.
         kind : {"bald", "entropy", "margin"}, default="bald"
             "bald" is the mutual information of label and weights, which ignores rows that
-            are ambiguous whatever the weights. Where predictions have no spread
-            (``posterior="map"``, or a posterior temperature of 0) it is the leading term
-            :math:`\\tfrac12 \\sum_c v_c p_c (1 - p_c)` of a small spread v, which ranks rows
-            alike; of a network without dropout it is zero. "entropy" is that of the prediction,
-            "margin" one minus the gap between the two largest probabilities.
+            are ambiguous whatever the weights: the epistemic part of
+            :meth:`predict_uncertainty`. "entropy" is that of the prediction, "margin" one minus
+            the gap between its two largest probabilities.
 
         Returns
         -------
@@ -148,14 +154,5 @@ class UncertaintyMixin:
             runner_up = proba[:, -2] if proba.shape[1] > 1 else 0.0
             return 1.0 - (proba[:, -1] - runner_up)
         if kind == "entropy":
-            return self.predict_uncertainty(X).entropy
-        check_is_fitted(self)
-        if self._model.has_spread or not hasattr(self._model, "logit_variance"):
-            return self.predict_uncertainty(X).epistemic
-        chunks = self._in_chunks(self.check_rows(X))
-        return np.concatenate([_small_spread_bald(rows, model) for _, rows, model in chunks])
-
-
-def _small_spread_bald(rows: torch.Tensor, model: FittedModel) -> np.ndarray:
-    P = torch.softmax(model.logits(rows), dim=1)
-    return 0.5 * (model.logit_variance(rows) * P * (1 - P)).sum(dim=1).cpu().numpy()
+            return entr(self.predict_proba(X)).sum(axis=1)
+        return self.predict_uncertainty(X).epistemic

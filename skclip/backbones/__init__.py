@@ -7,12 +7,14 @@ The only layer that imports open_clip to run a model. It knows nothing of scikit
 from skclip.backbones.backbone import Backbone
 from skclip.backbones.backbone_config import PRECISIONS, BackboneConfig
 from skclip.backbones.registry import clear_backbones, get_backbone, get_embedding_dim
+from skclip.backbones.source import absolute_name
 from skclip.backbones.text_cache import encode_texts_once
 
 __all__ = [
     "Backbone",
     "BackboneConfig",
     "PRECISIONS",
+    "absolute_name",
     "clear_backbones",
     "encode_texts_once",
     "get_backbone",

@@ -16,7 +16,16 @@ from skclip.backbones.open_clip_import import import_open_clip
 from skclip.exceptions import BackboneError
 from skclip.utils.messages import listing
 
-__all__ = ["CONFIG_FILE", "HUB", "LOCAL", "Source", "Stamp", "resolve_source", "weights_in"]
+__all__ = [
+    "CONFIG_FILE",
+    "HUB",
+    "LOCAL",
+    "Source",
+    "Stamp",
+    "absolute_name",
+    "resolve_source",
+    "weights_in",
+]
 
 HUB, LOCAL = "hf-hub:", "local-dir:"
 CONFIG_FILE = "open_clip_config.json"
@@ -285,3 +294,21 @@ def _closest(name: str, candidates: Iterable[str], least: float = 0.0) -> str:
 
     alike = (candidate for candidate in candidates if similarity(candidate) >= least)
     return listing(sorted(alike, key=similarity, reverse=True))
+
+
+def absolute_name(name: str | Path | None) -> str | None:
+    """The name of a model or its weights that means the same from every folder.
+
+    Parameters
+    ----------
+    name : str, Path or None
+        As :class:`skclip.CLIPFeaturizer` takes it; paths of files and local folders become
+        absolute.
+    """
+    if name is None:
+        return None
+    text = str(name)
+    if text.startswith(LOCAL):
+        return LOCAL + str(Path(text.removeprefix(LOCAL)).expanduser().absolute())
+    path = Path(text).expanduser()
+    return str(path.absolute()) if path.is_file() else text

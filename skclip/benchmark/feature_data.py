@@ -15,19 +15,22 @@ from sklearn.base import clone
 
 from skclip.backbones import get_backbone
 from skclip.benchmark.array_files import read_arrays
-from skclip.benchmark.csv_cells import one_line
 from skclip.datasets import ImageDataset
 from skclip.exceptions import DatasetError, ImageError, StudyError, StudyWarning
-from skclip.features import CLIPFeaturizer
+from skclip.features import CLIPFeaturizer, read_embeddings
 from skclip.prompts import RAW_TEXT_NORM, ClassPrompts, Prototypes
 from skclip.store import file_stamp
+from skclip.utils.csv_cells import one_line
 from skclip.utils.files import replace_file
 from skclip.utils.messages import listing
+from skclip.utils.rows import are_repeated
 
 __all__ = ["INDIFFERENT", "FeatureDataset", "embed_dataset", "load_feature_dataset"]
 
 # Parameters of CLIPFeaturizer on which no feature depends.
-INDIFFERENT = {"batch_size", "n_jobs", "cache_dir", "cache_limit", "on_error", "verbose"}
+INDIFFERENT = {
+    *("batch_size", "n_jobs", "cache_dir", "cache_limit", "on_error", "verbose", "embeddings"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +40,7 @@ class FeatureDataset:
     `features` maps a split to (n, d) float64 and `labels` to (n,) codes 0 to c - 1;
     `prototypes` are those of the c classes, labelled by their codes; `text_norm` is the
     median norm of raw text embeddings; `fingerprint` identifies features and texts; `left_out`
-    names the images that could not be read.
+    names the images that could not be read; `test_paths` the images of the test rows, if known.
     """
 
     features: dict[str, NDArray[np.float64]]
@@ -48,6 +51,11 @@ class FeatureDataset:
     text_norm: float
     fingerprint: str
     left_out: tuple[str, ...] = ()
+    test_paths: tuple[str, ...] = ()
+
+    def n_repeated(self, support: NDArray[np.float64]) -> int:
+        """How many rows to test on are also among those of `support`: the same images."""
+        return int(are_repeated(self.features["test"], support).sum())
 
 
 def load_feature_dataset(path: str | PathLike[str]) -> FeatureDataset:
@@ -121,6 +129,7 @@ def _load(path: Path, stamps: tuple[bytes, ...]) -> FeatureDataset:
         text_norm=_scalar(path, "text_norm", arrays) or RAW_TEXT_NORM,
         fingerprint=_digest(arrays),
         left_out=tuple(map(str, arrays.get("left_out", ()))),
+        test_paths=tuple(map(str, arrays.get("test_paths", ()))),
     )
 
 
@@ -162,9 +171,9 @@ def _checked_split(path, split, X, y, text):
 
 
 def _digest(arrays):
-    """Of all that decides numbers: not of when files changed, nor of what could not be read."""
+    """Of all that decides numbers: not of where files are, nor of what could not be read."""
     digest = hashlib.sha256()
-    for name in sorted(set(arrays) - {"stamp", "left_out"}):
+    for name in sorted(set(arrays) - {"stamp", "left_out", "test_paths"}):
         array = arrays[name]
         digest.update(str((name, array.shape, array.dtype.str)).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -179,6 +188,7 @@ def embed_dataset(
     model: str | None = None,
     templates: Any = None,
     on_error: str = "raise",
+    embeddings: str | PathLike[str] | None = None,
     verbose: int = 0,
     **parameters: Any,
 ) -> Path:
@@ -197,6 +207,8 @@ def embed_dataset(
     on_error : {"raise", "skip"}, default="raise"
         What images that cannot be read do, of any split: an error that counts them, or they are
         left out, with a warning that does.
+    embeddings : path-like, default=None
+        A folder that ``skclip embed`` wrote with this model, whose rows are taken.
     verbose : int, default=0
         Show a progress bar.
     **parameters
@@ -224,10 +236,12 @@ def embed_dataset(
         raise StudyError(
             f"{dataset.name} must have parameters that CLIPFeaturizer takes: {error}"
         ) from error
-    stamp = _stamp(dataset, featurizer, templates)
+    known = None if embeddings is None else read_embeddings(embeddings)
+    stamp = _stamp(dataset, featurizer, templates, known)
     arrays = _kept(path)
     if str(arrays.get("stamp")) != stamp:
-        arrays = _embedded(dataset, featurizer, templates) | {"stamp": np.array(stamp)}
+        read = featurizer.transform if known is None else known.rows_of
+        arrays = _embedded(dataset, featurizer, templates, read) | {"stamp": np.array(stamp)}
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, lambda file: np.savez(file, **arrays))
     if len(arrays["left_out"]):
@@ -255,8 +269,8 @@ def _kept(path):
         return {}
 
 
-def _embedded(dataset, featurizer, templates):
-    """The arrays of a data set; images that cannot be read are named in "left_out"."""
+def _embedded(dataset, featurizer, templates, read):
+    """The arrays of a data set, rows by ``read(paths)``; "left_out" names what cannot be read."""
     labels = np.array(sorted(dataset.class_names))
     prompts = ClassPrompts(featurizer, templates=templates, class_names=dataset.class_names)
     text = prompts.encode(labels)
@@ -275,21 +289,27 @@ def _embedded(dataset, featurizer, templates):
     for split, images in dataset.splits.items():
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "\\d+ of \\d+ images cannot be read")  # counted here
-            rows = featurizer.transform(images.paths)
-        read = ~np.isnan(rows).any(axis=1)
-        arrays[f"{split}_features"] = rows[read]
-        arrays[f"{split}_labels"] = np.searchsorted(labels, images.labels[read])
-        left_out += [one_line(f"{split}: {name}") for name in images.paths[~read]]
+            rows = read(images.paths)
+        known = ~np.isnan(rows).any(axis=1)
+        arrays[f"{split}_features"] = rows[known]
+        arrays[f"{split}_labels"] = np.searchsorted(labels, images.labels[known])
+        if split == "test":
+            arrays["test_paths"] = images.paths[known].astype(str)
+        left_out += [one_line(f"{split}: {name}") for name in images.paths[~known]]
     return arrays | {"left_out": np.array(left_out, dtype=str)}
 
 
-def _stamp(dataset, featurizer, templates):
-    """Changes with all that changes features: files, weights, names, prompts, parameters."""
+def _stamp(dataset, featurizer, templates, embeddings):
+    """Changes with all that changes features: files, weights, names, prompts, parameters.
+
+    Of embeddings it is their own digest, since the images may be elsewhere.
+    """
     files = [
-        [split, file_stamp(p, Path(p).stat()).hex(), int(label)]
+        [split, p if embeddings else file_stamp(p, Path(p).stat()).hex(), int(label)]
         for split, images in dataset.splits.items()
         for p, label in zip(images.paths, images.labels, strict=True)
     ]
+    files.append([embeddings.digest if embeddings else ""])
     decisive = set(featurizer.get_params()) - INDIFFERENT
     given = {name: str(getattr(featurizer, name)) for name in sorted(decisive)}
     weights = get_backbone(featurizer.backbone_config()).image_identity

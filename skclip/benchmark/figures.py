@@ -1,77 +1,24 @@
-"""Figures over shots and of ranks, as SVG that follows the page's light or dark."""
-
-import html
-import io
-import re
-import warnings
-from typing import Any
+"""Figures over shots and of ranks."""
 
 import numpy as np
 
-__all__ = ["curves_over_shots", "draw", "for_file", "for_page", "rank_diagram", "style_of"]
+from skclip.pages import INK
+
+__all__ = ["curves_over_shots", "rank_diagram", "style_of"]
 
 # Of Okabe and Ito, without their yellow, which white swallows; None is the text's colour.
 _COLORS = (None, "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)))
 _MARKERS = "osD^vPX<>*"
-# Stand for the colours of text and paper until it is known where the figure goes.
-_INK, _PAPER = "#010203", "#fdfcfb"
 
 
 def style_of(index):
     """Colour, dashes and marker of a method: all three differ for methods that are close."""
     return {
-        "color": _COLORS[index % len(_COLORS)] or _INK,
+        "color": _COLORS[index % len(_COLORS)] or INK,
         "linestyle": _DASHES[index // len(_COLORS) % len(_DASHES)],
         "marker": _MARKERS[index % len(_MARKERS)],
     }
-
-
-def draw(name, fill, figsize):
-    """SVG text of a figure that ``fill(figure)`` draws; `name` makes its ids its own."""
-    from matplotlib import rc_context  # lazily: a study without a report does not need it
-    from matplotlib.figure import Figure
-
-    colours = dict.fromkeys(
-        ("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "text.color"), _INK
-    )
-    settings: Any = colours | {
-        "svg.fonttype": "none",
-        "svg.hashsalt": name,
-        "font.size": 9,
-        "font.family": "sans-serif",
-        "axes.facecolor": "none",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "figure.facecolor": _PAPER,
-        "savefig.facecolor": _PAPER,
-        "legend.frameon": False,
-        "text.parse_math": False,  # a name may have dollars in it
-    }
-    with rc_context(settings), warnings.catch_warnings():
-        # Text stays text: the font is the reader's.
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
-        figure = Figure(figsize=figsize, layout="constrained")
-        fill(figure)
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    svg = file.getvalue()
-    svg = svg[svg.index("<svg") :]
-    return re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-
-
-def for_page(svg, title):
-    """To put inline: ink is the colour of the surrounding text, paper is that of the page."""
-    svg = svg.replace(_INK, "currentColor").replace(_PAPER, "none")
-    svg = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", svg)  # axes_1 and the like, in every figure
-    label = html.escape(title, quote=True)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-
-
-def for_file(svg):
-    """Dark on white, wherever it is shown."""
-    header = '<?xml version="1.0" encoding="utf-8"?>\n'
-    return header + svg.replace(_INK, "#1b1b1b").replace(_PAPER, "#ffffff")
 
 
 def curves_over_shots(study, metrics, backbone):
@@ -117,16 +64,16 @@ def rank_diagram(test, label_of):
         ax.axis("off")
         low, high = 1.0, float(k)
         ax.set(xlim=(low - 0.45 * k, high + 0.45 * k))
-        ax.plot([low, high], [0, 0], color=_INK, linewidth=1)
+        ax.plot([low, high], [0, 0], color=INK, linewidth=1)
         for rank in range(1, k + 1):
-            ax.plot([rank, rank], [0, 0.12], color=_INK, linewidth=1)
+            ax.plot([rank, rank], [0, 0.12], color=INK, linewidth=1)
             ax.text(rank, 0.2, str(rank), ha="center", va="bottom")
         depth = -0.35 - 0.22 * len(groups)
         for side, members in ((-1, left), (1, right)):
             for i, method in enumerate(members):
                 y, x = depth - 0.42 * i, test.mean_ranks[method]
                 edge = low - 0.03 * k if side < 0 else high + 0.03 * k
-                ax.plot([x, x, edge], [0, y, y], color=_INK, linewidth=0.8)
+                ax.plot([x, x, edge], [0, y, y], color=INK, linewidth=0.8)
                 text = f"{label_of(test.methods[method])}  {x:.2f}"
                 align = "right" if side < 0 else "left"
                 ax.text(edge + side * 0.01 * k, y, text, ha=align, va="center")

@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from skclip.backbones import absolute_name
 from skclip.benchmark.method_registry import METHODS, Method
 from skclip.benchmark.sources import Source
 from skclip.exceptions import DatasetError
@@ -15,7 +16,6 @@ from skclip.utils.files import write_text
 __all__ = ["dataset_of", "read_manifest", "write_manifest"]
 
 MANIFEST = "study.json"
-_LOCAL = "local-dir:"
 Manifest = dict[str, dict[str, Any]]
 
 
@@ -27,6 +27,8 @@ def write_manifest(out: Path, sources: Iterable[Source], methods: Sequence[Metho
             "model": _portable(dict(source.model)),
             "text_norm": source.data.text_norm,
             "left_out": len(source.data.left_out),
+            "repeated": source.n_repeated(source),
+            "features": _relative(source.path, out),
         }
     for method in methods:
         known["methods"].pop(method.name, None)
@@ -81,6 +83,8 @@ def _is_manifest(found):
         and _is_table(entry, "model")
         and isinstance(entry.get("text_norm"), float)
         and isinstance(entry.get("left_out"), int)
+        and isinstance(entry.get("repeated", 0), int)
+        and isinstance(entry.get("features", ""), str)
         for entry in found["datasets"].values()
     ) and all(
         isinstance(entry, dict)
@@ -102,14 +106,14 @@ def _is_table(entry, key):
 
 def _portable(model):
     """The parameters of a model, with local paths that hold from everywhere."""
-    for name in ("model", "pretrained"):
-        value = model.get(name)
-        text = str(value or "")
-        if text.startswith(_LOCAL):
-            model[name] = _LOCAL + str(Path(text.removeprefix(_LOCAL)).expanduser().absolute())
-        elif value is not None and Path(text).expanduser().is_file():
-            model[name] = str(Path(text).expanduser().absolute())
-    return {name: _jsonable(value) for name, value in model.items()}
+    named = {name: absolute_name(model[name]) for name in ("model", "pretrained") if name in model}
+    return {name: _jsonable(value) for name, value in (model | named).items()}
+
+
+def _relative(path, out):
+    """The path of features below the folder of results, which may be moved; else where it is."""
+    path, out = Path(path).expanduser().absolute(), out.absolute()
+    return str(path.relative_to(out) if path.is_relative_to(out) else path)
 
 
 def _jsonable(value):

@@ -11,15 +11,16 @@ from typing import Any
 import joblib
 from sklearn.base import ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.model_selection import KFold
 
 from skclip import adapters
-from skclip.benchmark.csv_cells import one_line
 from skclip.benchmark.episodes import Support
 from skclip.benchmark.feature_data import FeatureDataset
 from skclip.exceptions import StudyError
+from skclip.utils.csv_cells import one_line
 from skclip.utils.messages import listing
 
 __all__ = ["CALIBRATORS", "METHODS", "Method", "calibrate", "estimator_class", "resolve_methods"]
@@ -92,7 +93,13 @@ class Method:
 
 
 _SCIKIT_LEARN = {
-    cls.__name__: cls for cls in (LogisticRegression, LogisticRegressionCV, CalibratedClassifierCV)
+    cls.__name__: cls
+    for cls in (
+        LogisticRegression,
+        LogisticRegressionCV,
+        LinearDiscriminantAnalysis,
+        CalibratedClassifierCV,
+    )
 }
 
 
@@ -153,6 +160,12 @@ _METHODS = (
         "LogisticRegression",
         {"C": 100.0, "max_iter": 1000},
         label="LogisticRegression, C=100",
+    ),
+    Method(
+        "lda",
+        "LinearDiscriminantAnalysis",
+        {"solver": "lsqr", "shrinkage": "auto"},
+        label="LDA, shrunk",
     ),
 )
 # name -> Method, in the order of the literature's tables.

@@ -87,6 +87,49 @@ class Recommendation:
     better_than_guessing: bool
     code: str
 
+    def sentences(self) -> list[str]:
+        """The answer for who decides, without a term of the field.
+
+        Returns
+        -------
+        list of str
+        """
+        most, now = max(self.curve), self.curve[self.shots_needed]
+        if not self.better_than_guessing:
+            return [
+                f"No method is better than guessing, with up to {most} labelled images per class: "
+                "labels and class names do not seem to fit the images."
+            ]
+        accuracy, ece = now["accuracy"], now["ece"]
+        images = "image" if self.shots_needed == 1 else "images"
+        said = [
+            f"{self.label} with {self.shots_needed} labelled {images} per class recognises "
+            f"{100 * accuracy.mean:.0f} of 100 new images, and the confidence it states is off by "
+            f"{100 * ece.mean:.0f} points on average."
+        ]
+        outlook = self._ten_more()
+        return [*said, outlook] if outlook else said
+
+    def _ten_more(self) -> str:
+        """What ten more labels per class could bring, from what the last step did.
+
+        Per doubling of the labels gains shrink, so that the last one bounds the next.
+        """
+        if len(self.curve) < 2 or np.isnan(self.last_gain.mean):
+            return ""
+        before, most = sorted(self.curve)[-2:]
+        doublings = np.log2(1 + 10 / most) / np.log2(most / before)
+        step = f"Ten more labels per class ({most + 10} instead of {most})"
+        if self.last_gain.high <= 0 or self.last_gain.mean <= 0:
+            return f"{step} would bring nothing: the last ones did not."
+        gain = min(self.last_gain.mean * doublings, 1 - self.curve[most]["accuracy"].mean)
+        certain = np.isfinite(self.last_gain.low) and self.last_gain.low > 0
+        doubt = "" if certain else ", if anything: the draws differ by more than that"
+        return (
+            f"{step} would bring at most about {100 * gain:.1f} more of 100, as the step from "
+            f"{before} to {most} brought {100 * self.last_gain.mean:.1f}{doubt}."
+        )
+
     def text(self) -> str:
         """What the command line prints.
 

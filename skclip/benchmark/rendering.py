@@ -1,28 +1,11 @@
-"""Tables as files, and one HTML page that needs nothing else: style and figures are inside it."""
+"""Tables as files."""
 
 import re
-from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined
-
-from skclip.benchmark.csv_cells import safe_cell
 from skclip.benchmark.tables import CROSS
+from skclip.utils.csv_cells import safe_cell
 
-__all__ = ["FORMATS", "list_table", "page", "to_csv", "to_latex", "to_rst"]
-
-
-def page(title, subtitle, sections):
-    """The text of the page: sections are (title, text, figures as (SVG, caption), tables).
-
-    All but the SVG is escaped.
-    """
-    # Escapes all it is given; a name without a value is an error.
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = files("skclip.benchmark").joinpath("page.html.jinja").read_text(encoding="utf-8")
-    template = environment.from_string(source)
-    return template.render(title=title, subtitle=subtitle, sections=sections)
+__all__ = ["FORMATS", "list_table", "to_csv", "to_latex", "to_rst"]
 
 
 def list_table(title, header, rows):

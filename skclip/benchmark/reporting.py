@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
+from skclip.benchmark.answer import answer_sections
 from skclip.benchmark.diagrams import (
     FEWEST,
     pooled_predictions,
@@ -13,13 +13,13 @@ from skclip.benchmark.diagrams import (
     reliability_size,
     risk_coverage_curves,
 )
-from skclip.benchmark.figures import curves_over_shots, draw, for_file, for_page, rank_diagram
+from skclip.benchmark.figures import curves_over_shots, rank_diagram
 from skclip.benchmark.manifest import dataset_of, read_manifest
 from skclip.benchmark.ranks import rank_methods
-from skclip.benchmark.recommendation import recommend
-from skclip.benchmark.rendering import FORMATS, page
+from skclip.benchmark.rendering import FORMATS
 from skclip.benchmark.study import Study
 from skclip.benchmark.tables import SHOWN, study_tables
+from skclip.pages import Figure, Section, draw, for_file, for_page, page
 from skclip.utils.files import slug, write_text
 
 __all__ = ["report"]
@@ -123,7 +123,7 @@ def _figures(study):
             yield f"reliability{end}", fill, reliability_size(pooled), caption
     for metric in _IN_FIGURE:
         test = rank_methods(study, metric, SHOWN[metric][3])
-        if test is not None and len(test.methods) > 2:
+        if test is not None and test.n_datasets > 1 and len(test.methods) > 2:
             caption = (
                 f"{SHOWN[metric][0].split(',')[0]}: mean ranks over {test.n_datasets} data sets. "
                 "A bar joins methods that do not differ significantly."
@@ -133,24 +133,25 @@ def _figures(study):
 
 
 def _page(study, tables, figures):
-    sections: list[tuple[Any, ...]] = [("Recommendation", recommend(study.folder).text(), [], [])]
+    sections = answer_sections(study)
     for title, drawn, tabled in _SECTIONS:
-        chosen = [(for_page(svg, c), c) for name, svg, c in figures if name.startswith(drawn)]
-        sections.append((title, "", chosen, [t for t in tables if t.name.startswith(tabled)]))
+        chosen = [Figure(for_page(s, c), c) for name, s, c in figures if name.startswith(drawn)]
+        these = [table for table in tables if table.name.startswith(tabled)]
+        sections.append(Section(title, figures=chosen, tables=these))
     failed = f", {len(study.failed)} more failed" if study.failed else ""
     manifest = read_manifest(study.folder)
-    left_out = sum(
-        dataset_of(manifest, s.dataset, s.backbone).get("left_out", 0)
-        for s in {(s.dataset, s.backbone): s for s in study.settings}.values()
-    )
-    unread = _count(left_out, "image")
+    known = [
+        dataset_of(manifest, *key) for key in {(s.dataset, s.backbone) for s in study.settings}
+    ]
+    left_out, repeated = (sum(d.get(name, 0) for d in known) for name in ("left_out", "repeated"))
+    unread, both = _count(left_out, "image"), _count(repeated, "image")
     subtitle = (
         f"{len(study.frame)} fits{failed}: {_count(len(study.datasets), 'data set')}, "
         f"{_count(len(study.methods), 'method')}, {'/'.join(map(str, study.shots))} shots per "
         f"class. {f'{unread} left out, unreadable. ' if left_out else ''}"
+        f"{f'{both} fitted as well as tested: results are too good. ' if repeated else ''}"
         f"Written by skclip {version('skclip')}."
     )
-    sections = [section for section in sections if any(section[1:])]
     return page(f"Results: {', '.join(study.datasets)}", subtitle, sections)
 
 

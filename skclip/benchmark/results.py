@@ -10,8 +10,8 @@ from pathlib import Path
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from skclip.benchmark.csv_cells import safe_cell, text_of_cell
 from skclip.exceptions import DatasetError
+from skclip.utils.csv_cells import safe_cell, text_of_cell
 from skclip.utils.files import write_text
 from skclip.utils.messages import listing
 

@@ -112,8 +112,8 @@ def run(
     Warns
     -----
     StudyWarning
-        If rows were made from something else and are computed again, images are left out, or
-        another run is waited for.
+        If rows were made from something else and are computed again, images are left out or are
+        in both halves, or another run is waited for.
     """
     out = Path(out).expanduser()
     resolved = resolve_methods(methods)

@@ -3,13 +3,13 @@
 import hashlib
 import json
 import os
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from skclip.benchmark.csv_cells import one_line
 from skclip.benchmark.feature_data import (
     INDIFFERENT,
     FeatureDataset,
@@ -24,8 +24,9 @@ from skclip.datasets import (
     load_image_csv,
     load_image_folder,
 )
-from skclip.exceptions import DatasetError, StudyError
+from skclip.exceptions import DatasetError, StudyError, StudyWarning
 from skclip.prompts import ClassPrompts
+from skclip.utils.csv_cells import one_line
 from skclip.utils.files import slug
 from skclip.utils.messages import listing
 
@@ -60,6 +61,11 @@ class Source:
         """The features."""
         return load_feature_dataset(self.path)
 
+    def n_repeated(self, tested: "Source") -> int:
+        """How many rows that are tested are also among those that shots are drawn from."""
+        support = self.data.features.get(self.support)
+        return 0 if support is None else tested.data.n_repeated(support)
+
     def settings(self) -> list[tuple[str, str, str, "Source"]]:
         """Data set, backbone and support of its rows, and what is tested in them.
 
@@ -76,10 +82,27 @@ def read_sources(tables: Iterable[Mapping[str, Any]], out: Path, verbose: int) -
     ------
     StudyError
         If a table means nothing, or two are the same.
+
+    Warns
+    -----
+    StudyWarning
+        If images are tested on that shots are drawn from.
     """
     if isinstance(tables, (str, Mapping)) or not isinstance(tables, Iterable):
         raise StudyError(f"datasets must be a list of tables; got {tables!r}.")
-    return _with_shifts(_distinct([_source(table, out, verbose) for table in tables]))
+    sources = _with_shifts(_distinct([_source(table, out, verbose) for table in tables]))
+    for source in sources:
+        for tested in (source, *source.shifts):
+            if n := source.n_repeated(tested):
+                warnings.warn(
+                    f"{n} of {len(tested.data.labels['test'])} images of {tested.name} to test on "
+                    f"are also among those of {source.name} that shots are drawn from: their "
+                    "features are equal. What is learned from an image is not tested by it, so "
+                    "that results are too good. Remove one of the two.",
+                    StudyWarning,
+                    stacklevel=2,
+                )
+    return sources
 
 
 def _source(table, out, verbose):

@@ -117,7 +117,8 @@ class Study:
     frame : DataFrame
         One row per fit that went well, in order of settings, shots, methods and seeds. Columns
         are "method", "setting" (a :class:`Setting`) and its parts, "shots", "seed", those of
-        METRICS, MEASURED and TESTED, and "key", which identifies the row of the results.
+        METRICS, MEASURED and TESTED, "weights", which identifies the features that were tested, and
+        "key", which identifies the row of the results.
     failed : list of dict
     methods : list of str
         In the order of METHODS.
@@ -144,6 +145,7 @@ class Study:
         frame["key"] = [tuple(row[name] for name in KEY) for row in fine]
         frame["setting"] = [Setting(*(row[name] for name in parts)) for row in fine]
         frame["method"] = [_method_of(row) for row in fine]
+        frame["weights"] = [row.get("weights", "") for row in fine]
         twice = frame[frame.duplicated(["setting", "method", "shots", "seed"])]
         if len(twice):
             raise DatasetError(
@@ -157,7 +159,7 @@ class Study:
         places = {method: place for place, method in enumerate(self.methods)}
         self.frame = frame.sort_values(
             order, key=lambda column: column.map(places) if column.name == "method" else column
-        )[[*order, *parts, *METRICS, *MEASURED, *TESTED, "key"]]
+        )[[*order, *parts, *METRICS, *MEASURED, *TESTED, "weights", "key"]]
         self.shots = sorted(set(frame["shots"]))
         everything = sorted(set(frame["setting"]))
         self.settings = [s for s in everything if s.trained_on is None]

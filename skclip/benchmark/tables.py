@@ -1,15 +1,14 @@
 """The tables of a study, in the layout of the literature: methods down, shots across."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
 from skclip.benchmark.evaluation import THRESHOLDS
 from skclip.benchmark.ranks import ALPHA, rank_methods
+from skclip.pages import Table
 from skclip.utils.files import slug
 
-__all__ = ["CROSS", "Table", "study_tables"]
+__all__ = ["CROSS", "study_tables"]
 
 # Not reliable. Unlike a missing entry, which is empty.
 CROSS = "✗"
@@ -22,35 +21,6 @@ SHOWN = {
     "aurc": ("AURC × 1000", 1000, 1, 1),
 }
 _MEANING = {"ece": "Ten bins of equal width. ", "aece": "Ten bins of equal count. "}
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Entries of text; levels of the index are names, columns are numbers.
-
-    `best`, of the same shape, is True where an entry is printed bold.
-    """
-
-    name: str
-    title: str
-    entries: pd.DataFrame
-    note: str = ""
-    best: pd.DataFrame | None = None
-
-    @property
-    def frame(self):
-        """Names and entries as columns of text."""
-        return self.entries.reset_index().map(str).rename(columns=str)
-
-    @property
-    def n_names(self):
-        return self.entries.index.nlevels
-
-    @property
-    def bold(self):
-        """Of the shape of `frame`."""
-        best = np.zeros(self.entries.shape, bool) if self.best is None else self.best.to_numpy()
-        return np.pad(best, ((0, 0), (self.n_names, 0)))
 
 
 def study_tables(study):
@@ -144,9 +114,12 @@ def shifts(study, backbone):
 
 
 def mean_ranks(study):
-    """Mean ranks over data sets, with Friedman's test and the critical difference."""
+    """Mean ranks over data sets, with Friedman's test and the critical difference.
+
+    Of one data set there are none: they would be its order.
+    """
     found = ((title, rank_methods(study, m, sign)) for m, (title, _, _, sign) in SHOWN.items())
-    tests = {title.split(",")[0]: test for title, test in found if test is not None}
+    tests = {t.split(",")[0]: test for t, test in found if test is not None and test.n_datasets > 1}
     if not tests:
         return None
     ranks = pd.DataFrame({name: pd.Series(t.mean_ranks, t.methods) for name, t in tests.items()})

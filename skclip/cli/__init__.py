@@ -1,6 +1,7 @@
 """The command ``skclip``: one file per subcommand, a thin shell over public functions.
 
-A module of this package whose name has no underscore in front is a subcommand of that name. It has
+A module of this package whose name has no underscore in front is a subcommand of that name; what
+several share is in ``shared``. It has
 
 - ``SUMMARY``, one line for ``skclip --help``; its docstring is the help of the command;
 - ``add_arguments(parser)``;
@@ -25,6 +26,11 @@ from skclip.exceptions import SkclipError, StudyError
 __all__ = ["main"]
 
 _EPILOG = """\
+From photographs in one folder per class to predictions for others
+  skclip check photos/
+  skclip fit photos/ --model ViT-B-32 --pretrained openai
+  skclip predict classifier.safetensors new_photos/
+
 Examples
   skclip embed photos/ --model ViT-B-32 --pretrained openai --out features/
   skclip cache info ~/.cache/skclip
@@ -80,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"skclip {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for info in pkgutil.iter_modules(__path__):
-        if info.name.startswith("_"):
+        if info.ispkg or info.name.startswith("_"):
             continue
         module = importlib.import_module(f"{__name__}.{info.name}")
         subparser = commands.add_parser(

@@ -1,9 +1,10 @@
 """Compare adapters on your data, or run a study from a file.
 
 SOURCE is a folder with one folder of images per class (or such folders in train/ and test/), a CSV
-file with the columns path, label and perhaps split, or features as .npz or a folder of .npy.
-Without a test split half of each class is held out. It ends with a recommendation: which method,
-how many labelled images, what to expect of it.
+file with the columns path, label and perhaps split, a folder that `skclip embed` wrote, or features
+as .npz or a folder of .npy. Images are checked first (`skclip check`): copies and contradictions
+take no part. Without a test split half of each class is held out. It ends with a recommendation:
+which method, how many labelled images, what to expect of it.
 
 A run that was stopped goes on where it was when the same command is given again. What was made
 from other images, class names, templates, weights or features is computed again, and said.
@@ -16,6 +17,12 @@ Examples
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skclip.cli.shared import options
+
+if TYPE_CHECKING:
+    from skclip.datasets import ImageDataset
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -27,25 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", nargs="?", help="folder, CSV file or features")
     parser.add_argument("--config", type=Path, help="a study as a TOML file, instead of SOURCE")
     parser.add_argument("--out", type=Path, help="folder of the results (results, or the study's)")
-    model = parser.add_argument_group("model, for images")
-    model.add_argument("--model", help="architecture of open_clip, such as ViT-B-32")
-    model.add_argument(
-        "--pretrained", help="weights: a tag (openai), a file, hf-hub:org/name or local-dir:folder"
-    )
+    options.add_choice_of_images(parser)
+    options.add_on_error(parser, ("raise", "skip"), "raise")
+    model = options.add_model(parser)
     model.add_argument("--templates", help='such as "a photo of a {}.", or the name of a set')
-    model.add_argument(
-        "--on-error",
-        choices=["raise", "skip"],
-        default="raise",
-        help="what images that cannot be read do: stop (default), or be left out and counted",
-    )
+    options.add_work(model)
     study = parser.add_argument_group("study")
     study.add_argument("--methods", nargs="+", metavar="NAME", help="instead of a few good ones")
     study.add_argument("--shots", nargs="+", type=int, metavar="K", help="images per class")
     study.add_argument("--seeds", nargs="+", type=int, metavar="S", help="draws (1 2 3)")
     study.add_argument("--n-jobs", type=int, help="fits at the same time, in processes (1)")
     study.add_argument("--no-predictions", action="store_true", help="do not store predictions")
-    study.add_argument("--quiet", action="store_true", help="no progress bar")
+    options.add_quiet(parser, "no progress bar")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -56,18 +56,21 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.parser.error("either SOURCE or --config must be given, and not both")
     named = {name: getattr(arguments, name) for name in ("model", "pretrained", "templates")}
     if arguments.config is not None:
-        given = [f"--{name}" for name in named if named[name]]
-        if given:
-            arguments.parser.error(f"the model is in the file of --config; got {', '.join(given)}")
+        choice = {name: getattr(arguments, name) for name in ("glob", "exclude")}
+        wrong = [f"--{name}" for name, value in (named | choice).items() if value]
+        if wrong:
+            arguments.parser.error(
+                f"images and model are in the file of --config; got {', '.join(wrong)}"
+            )
         study = benchmark.read_config(arguments.config)
-    elif not Path(arguments.source).expanduser().exists():
-        arguments.parser.error(f"SOURCE must exist; {arguments.source!r} is missing")
     else:
-        study = benchmark.study_of(arguments.source, **named)
-    if arguments.on_error == "skip":
-        for table in study["datasets"]:
-            if "features" not in table:
-                table["on_error"] = "skip"
+        options.check_source(arguments)
+        study = benchmark.study_of(_checked(arguments), **named)
+    work = {"device": "auto", "batch_size": "auto", "cache_dir": None, "on_error": "raise"}
+    given = {name: getattr(arguments, name) for name in work}
+    for table in study["datasets"]:
+        if "features" not in table:
+            table |= {name: value for name, value in given.items() if value != work[name]}
     for name in ("out", "methods", "shots", "seeds", "n_jobs"):
         if getattr(arguments, name) is not None:
             study[name] = getattr(arguments, name)
@@ -81,3 +84,26 @@ def run(arguments: argparse.Namespace) -> int:
     if failed:
         print(f"{failed} fits failed: the reasons are in {out / 'errors'}")
     return 1 if failed else 0
+
+
+def _checked(arguments: argparse.Namespace) -> "str | ImageDataset":
+    """The source; of images those that may be compared on, after a word on the others."""
+    from skclip.features import is_embedded
+    from skclip.workflow import check_dataset
+
+    source = Path(arguments.source).expanduser()
+    is_images = source.suffix.lower() == ".csv" or (
+        source.is_dir() and not any(source.glob("*.npy")) and not is_embedded(source)
+    )
+    if not is_images:
+        return str(source)
+    options.model_is_named(arguments)
+    check = check_dataset(
+        source,
+        glob=arguments.glob,
+        exclude=arguments.exclude,
+        n_jobs=-1,
+        verbose=int(not arguments.quiet),
+    )
+    print(check.summary(), end="\n\n")
+    return check.usable("keep", alike=False)

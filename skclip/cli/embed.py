@@ -28,12 +28,12 @@ In Python:  X = numpy.load("features/features.npy", mmap_mode="r")
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skclip.utils.files import decode_text, write_text
-from skclip.utils.image_files import FoundImages, search_images
+from skclip.cli.shared import options
+from skclip.cli.shared.image_paths import image_paths
+from skclip.utils.files import write_text
 
 if TYPE_CHECKING:
     from skclip.features import EmbedReport
@@ -46,28 +46,14 @@ SUMMARY = "embed images into a folder of features"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("source", metavar="SOURCE", help="folder, list of paths, or -")
-    for option, what in (("--glob", "only images"), ("--exclude", "no files or folders")):
-        parser.add_argument(
-            option,
-            action="append",
-            metavar="PATTERN",
-            help=f"of a folder take {what} of this name, such as '*.jpg', or of this path below it "
-            "if the pattern has a slash; may be given several times",
-        )
-    parser.add_argument("--out", required=True, type=Path, help="output folder; made if missing")
+    options.add_choice_of_images(parser)
+    parser.add_argument(
+        "--out", default="features", type=Path, help="folder to write into (features)"
+    )
 
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--model", help="architecture of open_clip, such as ViT-B-32; or hf-hub:org/name"
-    )
-    model.add_argument(
-        "--pretrained", help="weights: a tag (openai), a file, hf-hub:org/name or local-dir:folder"
-    )
-    model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (default: auto)")
+    model = options.add_model(parser)
+    options.add_work(model, cache=False)
     model.add_argument("--precision", default="fp32", help="fp32, fp16, bf16, amp, ... (fp32)")
-    model.add_argument(
-        "--batch-size", type=_batch_size, default="auto", help="images per call, or auto (auto)"
-    )
     model.add_argument(
         "--allow-random-weights",
         action="store_true",
@@ -77,22 +63,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("output")
     output.add_argument("--dtype", choices=["float32", "float16"], default="float32")
     output.add_argument("--no-normalize", action="store_true", help="rows keep their length")
-    output.add_argument(
-        "--on-error",
-        choices=["raise", "nan", "skip"],
-        default="raise",
-        help="what a file that cannot be read does: stop the job (default), become a row of NaN, "
-        "or have no row",
-    )
+    options.add_on_error(output, ("raise", "nan", "skip"), "raise")
     output.add_argument(
         "--max-pixels",
-        type=_positive,
+        type=options.positive,
         default=178_956_970,
         help="larger images are refused before they are decoded (178956970)",
     )
     output.add_argument(
         "--shard-size",
-        type=_positive,
+        type=options.positive,
         default=8192,
         help="files per shard, the most work that a kill can lose (8192)",
     )
@@ -103,24 +83,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     work = parser.add_argument_group("work")
     work.add_argument("--jobs", type=int, help="shards at the same time, in processes (1)")
-    work.add_argument("--threads", type=_positive, help="threads that decode, for each job")
+    work.add_argument("--threads", type=options.positive, help="threads that decode, for each job")
     work.add_argument("--rank", type=int, default=0, help="which share this call does, from 0")
-    work.add_argument("--world-size", type=_positive, default=1, help="number of shares (1)")
-    work.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+    work.add_argument("--world-size", type=options.positive, default=1, help="number of shares (1)")
+    options.add_quiet(work)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Find the files, embed them, say what was done."""
     from skclip.features import embed_files
 
-    if arguments.model is None and arguments.pretrained is None:
-        arguments.parser.error("a model must be named: --model and --pretrained, see --help")
+    options.model_is_named(arguments)
     if not 0 <= arguments.rank < arguments.world_size:
         arguments.parser.error(
             f"--rank must be at least 0 and below --world-size; got {arguments.rank} and "
             f"{arguments.world_size}"
         )
-    paths = _paths(arguments)
+    # Absolute, so that paths.txt means the same from anywhere.
+    paths = [str(Path(path).expanduser().absolute()) for path in image_paths(arguments)]
     report = embed_files(
         paths,
         arguments.out,
@@ -150,58 +130,6 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _paths(arguments: argparse.Namespace) -> list[str]:
-    """The files behind SOURCE, absolute, so that paths.txt means the same from anywhere."""
-    source, found = Path(arguments.source).expanduser(), None
-    if source.is_dir():
-        found = search_images(source, arguments.glob, arguments.exclude)
-        paths = [str(path) for path in found.paths]
-        if not arguments.quiet:
-            _show_found(found)
-    elif arguments.glob or arguments.exclude:
-        arguments.parser.error("--glob and --exclude choose from a folder; SOURCE is none")
-    elif arguments.source == "-":
-        paths = _lines(sys.stdin.buffer.read(), arguments)
-    elif source.is_file() or source.is_fifo():
-        paths = _lines(source.read_bytes(), arguments)
-    elif source.exists():
-        arguments.parser.error(f"SOURCE must be a folder, a list or -; {str(source)!r} is neither")
-    else:
-        arguments.parser.error(f"SOURCE must be a folder, a list or -; {str(source)!r} is missing")
-    if not paths:
-        left_out = f" ({found.counts})" if found else ""
-        arguments.parser.error(
-            f"SOURCE must name an image at least; {arguments.source!r} has none{left_out}"
-        )
-    wrong = [path for path in paths if "\n" in path]
-    if wrong:
-        arguments.parser.error(f"a file's name must not hold a line break; got {wrong[0]!r}")
-    return [str(Path(path).expanduser().absolute()) for path in paths]
-
-
-def _lines(content: bytes, arguments: argparse.Namespace) -> list[str]:
-    """Paths, one per line; names of files are bytes that need not be UTF-8."""
-    try:
-        lines = decode_text(content, "surrogateescape").split("\n")
-    except ValueError as error:
-        arguments.parser.error(
-            f"SOURCE must be a list of paths in UTF-8; {arguments.source!r} has {error}. For one "
-            "image pass its folder with --glob, or its path on standard input"
-        )
-    lines = [line.removesuffix("\r") for line in lines]
-    return [line for line in lines if line]
-
-
-def _show_found(found: FoundImages) -> None:
-    print(f"skclip: {found.counts}", file=sys.stderr)
-    if found.same_stems:
-        print(
-            f"skclip: warning: images have the same name but for their type: {found.same_stems}; "
-            "where some are masks, leave them out with --exclude",
-            file=sys.stderr,
-        )
-
-
 def _write_paths(report: "EmbedReport", paths: list[str], *, skipped: bool) -> None:
     """The path of every row, in one step."""
     without = {failed.position for failed in report.failures} if skipped else set()
@@ -225,14 +153,3 @@ def _summarise(report: "EmbedReport") -> None:
     else:
         lines.append(f"incomplete: other shares of {report.out} are not finished yet")
     print("\n".join(lines))
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1; got {text}")
-    return value
-
-
-def _batch_size(text: str) -> int | str:
-    return text if text == "auto" else _positive(text)

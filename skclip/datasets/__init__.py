@@ -12,7 +12,11 @@ from skclip.datasets.few_shot_draws import draw_few_shots
 from skclip.datasets.few_shot_readers import load_few_shot_dataset
 from skclip.datasets.few_shot_registry import FEW_SHOT_DATASETS, IMAGENET_SHIFTS, FewShotSpec
 from skclip.datasets.image_dataset import ImageDataset, ImageList
-from skclip.datasets.image_folders import load_image_csv, load_image_folder
+from skclip.datasets.image_folders import (
+    image_paths_by_folder,
+    load_image_csv,
+    load_image_folder,
+)
 from skclip.datasets.tiny_clip import tiny_clip
 
 __all__ = [
@@ -22,6 +26,7 @@ __all__ = [
     "ImageDataset",
     "ImageList",
     "draw_few_shots",
+    "image_paths_by_folder",
     "load_few_shot_dataset",
     "load_image_csv",
     "load_image_folder",

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from skclip.datasets.image_dataset import ImageDataset, ImageList
 from skclip.exceptions import DatasetError, LeftOutWarning
+from skclip.utils.csv_cells import text_of_cell
 from skclip.utils.files import decode_text
 from skclip.utils.image_files import FoundImages, is_hidden, search_images
 from skclip.utils.messages import listing
 
-__all__ = ["load_image_csv", "load_image_folder"]
+__all__ = ["image_paths_by_folder", "load_image_csv", "load_image_folder"]
 
 _SPLITS: tuple[str, ...] = ("train", "val", "test")
 _SPLIT_NAMES = {
@@ -180,6 +181,49 @@ def _remarks(folder: Path, found: dict[str, FoundImages]) -> list[str]:
     return remarks
 
 
+def image_paths_by_folder(paths: Iterable[str | Path], *, name: str) -> ImageDataset:
+    """Images whose folder is their class, and whose folder above may be their split.
+
+    Parameters
+    ----------
+    paths : iterable of n paths
+    name : str
+        Of the data set.
+
+    Returns
+    -------
+    ImageDataset
+        Labels 0, 1, ... are the positions of the sorted names of folders. All images are "train"
+        unless every one lies in a folder of a split.
+
+    Raises
+    ------
+    DatasetError
+        If there are not two classes, or none to learn from.
+    """
+    listed = [Path(path) for path in paths]
+    found = [_SPLIT_NAMES.get(path.parent.parent.name.lower()) for path in listed]
+    split_of = found if all(found) else ["train"] * len(listed)
+    classes = sorted({path.parent.name for path in listed})
+    label_of = {folder: label for label, folder in enumerate(classes)}
+    splits = {
+        split: ImageList.of(
+            (path, label_of[path.parent.name])
+            for path, of in zip(listed, split_of, strict=True)
+            if of == split
+        )
+        for split in _SPLITS
+        if split in split_of
+    }
+    if len(classes) < 2 or "train" not in splits:
+        raise DatasetError(
+            f"Images of {name} must lie in one folder per class, some of them to learn from; got "
+            f"the folders {listing(classes)} and the splits {listing(splits)}. Pass the folder of "
+            "images, or a CSV file of paths and labels."
+        )
+    return ImageDataset(name, dict(enumerate(classes)), splits)
+
+
 def load_image_csv(
     path: str | Path, *, name: str | None = None, root: str | Path | None = None
 ) -> ImageDataset:
@@ -215,6 +259,10 @@ def load_image_csv(
         raise DatasetError(
             f"{path} must be a CSV file in UTF-8; got {error}. Save it as one."
         ) from error
+    rows = [
+        {k: text_of_cell(v) if k in ("path", "label") and v else v for k, v in row.items()}
+        for row in rows
+    ]
     columns = set(rows[0]) if rows else set()
     if not {"path", "label"} <= columns:
         raise DatasetError(

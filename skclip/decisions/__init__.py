@@ -1,5 +1,6 @@
 """What acts on the probabilities of a fitted classifier."""
 
+from skclip.decisions.label_next import acquisition
 from skclip.decisions.label_shift import LabelShiftClassifier
 from skclip.decisions.outliers import ood_score
 from skclip.decisions.prediction_sets import PredictionSetClassifier
@@ -10,6 +11,7 @@ __all__ = [
     "LabelShiftClassifier",
     "PredictionSetClassifier",
     "SelectiveClassifier",
+    "acquisition",
     "check_unseen",
     "ood_score",
 ]

@@ -20,11 +20,12 @@ __all__ = [
     "check_kind",
     "describe",
     "fault_of",
+    "is_file_object",
     "is_missing",
     "is_path",
 ]
 
-_KINDS = "paths (str or Path), PIL images or uint8 arrays"
+_KINDS = "paths (str or Path), PIL images, uint8 arrays, bytes or open files"
 _NO_STAMP = bytes(KEY_BYTES)
 
 
@@ -81,17 +82,18 @@ def check_collection(X: Any) -> Sequence[Any]:
     Parameters
     ----------
     X : collection of n images
-        A list or another sequence of paths, PIL images and uint8 arrays of shape (h, w),
-        (h, w, 1), (h, w, 3) or (h, w, 4), mixed as one likes; an array of paths of shape (n,)
-        or (n, 1); a pandas Series or one-column DataFrame; a uint8 array of shape (n, h, w)
-        or (n, h, w, channels).
+        A list or another sequence of paths, bytes of image files, files opened for reading them,
+        PIL images and uint8 arrays of shape (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), mixed as
+        one likes; an array of paths of shape (n,) or (n, 1); a pandas Series or one-column
+        DataFrame; a uint8 array of shape (n, h, w) or (n, h, w, channels).
 
     Raises
     ------
     ImageError
         If `X` is a single image, empty, or an array of the wrong type or shape.
     """
-    if isinstance(X, str | bytes | os.PathLike | Image.Image):
+    single = str | os.PathLike | Image.Image | bytes | bytearray | memoryview
+    if isinstance(X, single) or is_file_object(X):
         raise ImageError(
             f"X must be a collection of images; got a single {describe(X)}. Wrap it in a list."
         )
@@ -122,6 +124,11 @@ def _check_array(X: np.ndarray) -> np.ndarray:
         raise ImageError(
             f"An array of paths must have shape (n,) or (n, 1); got {X.shape}. "
             "Select the column that holds the paths."
+        )
+    if X.dtype.kind == "S":
+        raise ImageError(
+            "Bytes of image files must not be in an array of bytes, which cuts zeros off their "
+            f"end; got dtype {X.dtype}. Pass a list of them, or an array of dtype object."
         )
     if X.dtype != np.uint8:
         raise ImageError(f"An image array must have dtype uint8; got {X.dtype}. {_uint8_advice(X)}")
@@ -165,8 +172,8 @@ def check_kind(item: Any, position: int) -> None:
 def _wrong_kind(got: str, faults: set[str]) -> ImageError:
     only = f" {faults.pop()}" if len(faults) == 1 else ""
     return ImageError(
-        "Every item of X must be a path (str or Path), a PIL image or a uint8 array of shape "
-        f"(h, w), (h, w, 1), (h, w, 3) or (h, w, 4); got {got}.{only}"
+        "Every item of X must be a path (str or Path), a PIL image, bytes, an open file or a uint8 "
+        f"array of shape (h, w), (h, w, 1), (h, w, 3) or (h, w, 4); got {got}.{only}"
     )
 
 
@@ -175,6 +182,8 @@ def _look_at_files(images: Sequence[Any], stamped: bool) -> tuple[np.ndarray, np
     stamps, is_file = bytearray(), np.zeros(len(images), dtype=bool)
     for i, item in enumerate(images):
         try:
+            if not is_path(item):  # bytes would be taken for a name
+                raise TypeError
             plain = type(item) is str and item[:1] != "~"
             status = os.stat(item if plain else os.path.expanduser(item))  # noqa: PTH111, PTH116
         except (OSError, ValueError, TypeError):  # there is none, or the item is no path
@@ -197,6 +206,11 @@ def is_path(item: Any) -> TypeGuard[str | os.PathLike[str]]:
     return isinstance(item, str | os.PathLike)
 
 
+def is_file_object(item: Any) -> bool:
+    """Whether an item has a method that reads its content."""
+    return callable(getattr(item, "read", None)) and not isinstance(item, os.PathLike)
+
+
 def is_missing(item: Any) -> bool:
     """None, NaN, and the missing values of pandas."""
     if item is None or type(item).__name__ in ("NAType", "NaTType"):
@@ -210,15 +224,23 @@ def describe(item: Any) -> str:
         return repr(os.fspath(item))
     if isinstance(item, np.ndarray):
         return f"{item.dtype} array of shape {item.shape}"
+    if isinstance(item, bytes | bytearray | memoryview):
+        return f"{len(item)} bytes"
     if isinstance(item, Image.Image):
         name = getattr(item, "filename", "")
         return f"PIL image {str(name)!r}" if name else "PIL image"
+    if is_file_object(item) and isinstance(getattr(item, "name", None), str):
+        return f"open file {item.name!r}"
     return type(item).__name__
 
 
 def fault_of(item: Any) -> str:
     """What is wrong with the kind of an item; empty if nothing is."""
-    if is_path(item) or isinstance(item, Image.Image):
+    if isinstance(item, str | os.PathLike | Image.Image | bytes | bytearray | memoryview):
+        return ""
+    if isinstance(item, type):
+        return f"Pass {_KINDS}."
+    if is_file_object(item):
         return ""
     if isinstance(item, tuple | list):
         return f"Pass {_KINDS} alone, without labels: for pairs [image for image, _ in X]."

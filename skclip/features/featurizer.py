@@ -239,8 +239,10 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Parameters
         ----------
         X : sequence of n images
-            Paths, PIL images and uint8 arrays, mixed; a uint8 array of shape (n, h, w) or
-            (n, h, w, 3); an array or a pandas Series of paths, or one column of them.
+            Paths, bytes of image files (an upload), files opened with mode "rb", PIL images and
+            uint8 arrays, mixed; a uint8 array of shape (n, h, w) or (n, h, w, 3); an array or a
+            pandas Series of paths or of bytes, or one column of them. An open file is read from
+            its beginning and left at its position.
 
         Returns
         -------

@@ -9,6 +9,7 @@ is an error. Only the formats of :func:`skclip.utils.image_files.image_formats` 
 
 import contextlib
 import hashlib
+import inspect
 import io
 import logging
 import os
@@ -23,7 +24,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from skclip.exceptions import ImageError
-from skclip.features.collection import fault_of, is_missing, is_path
+from skclip.features.collection import fault_of, is_file_object, is_missing, is_path
 from skclip.store import file_stamp
 from skclip.utils.image_files import IMAGE_FORMATS, image_formats
 
@@ -59,6 +60,8 @@ _GREY_STEPS = {"L;2": 85, "L;4": 17}
 _WHITE = (255, 255, 255, 255)
 # Pillow decodes a lazily opened image in place, and not safely from two threads at once.
 _decode_lock = threading.Lock()
+# One file object may be in a list twice, and its position is one.
+_object_lock = threading.Lock()
 
 
 class Opened(NamedTuple):
@@ -84,7 +87,8 @@ def open_item(item: Any, max_pixels: int) -> Opened:
 
     Parameters
     ----------
-    item : path, PIL image or uint8 array
+    item : path, bytes, file object, PIL image or uint8 array
+        A file object is read from its beginning if it can be, and left where it was.
     max_pixels : int
         A file or a lazily opened image with more pixels is refused before it is decoded.
 
@@ -102,6 +106,13 @@ def open_item(item: Any, max_pixels: int) -> Opened:
     if is_path(item):
         content, stamp = _read_file(item, max_pixels)
         return _opened_file(content, stamp)
+    if is_file_object(item):
+        item = _read_object(item, max_pixels)
+    if isinstance(item, bytes | bytearray | memoryview):
+        if not len(item):
+            raise ImageError("there are no bytes")
+        _check_bytes(len(item), max_pixels)
+        return _opened_file(bytes(item))
     if isinstance(item, np.ndarray):
         item = Image.fromarray(item[..., 0] if item.shape[2:] == (1,) else item)
     elif isinstance(item, ImageFile.ImageFile):
@@ -130,7 +141,33 @@ def decode(content: bytes | Image.Image, max_pixels: int) -> Image.Image:
 
 
 def open_image(item: Any, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Both in one: an item as RGB pixels, or an ImageError that says why not."""
+    """One image as the model gets it before its own preprocessing, or the reason why not.
+
+    Parameters
+    ----------
+    item : path, bytes, file object, PIL image or uint8 array
+        As an item of what :meth:`skclip.CLIPFeaturizer.transform` takes.
+    max_pixels : int, default=178_956_970
+        More are not decoded.
+
+    Returns
+    -------
+    PIL.Image.Image
+        In RGB: turned as EXIF says, transparency laid over white, 16 bits scaled to 8.
+
+    Raises
+    ------
+    ImageError
+        With the reason alone, for whoever sent the image.
+
+    Examples
+    --------
+    >>> from skclip.features import open_image
+    >>> open_image(b"GIF of a cat")
+    Traceback (most recent call last):
+        ...
+    skclip.exceptions.ImageError: UnidentifiedImageError: cannot identify image file
+    """
     with reasons():
         return decode(open_item(item, max_pixels).content, max_pixels)
 
@@ -250,6 +287,35 @@ def _read_file(path: str | os.PathLike[str], max_pixels: int) -> tuple[bytes, by
     raise ImageError("the file keeps changing while it is read")
 
 
+def _read_object(file: Any, max_pixels: int) -> bytes:
+    """The content of a file object, whose position stays as it is if it can be set."""
+    if getattr(file, "closed", False):
+        raise ImageError("the file object is closed; read it, or pass it, before it is")
+    most = _most_bytes(max_pixels) + 1
+    with _object_lock:
+        position = None
+        # A stream cannot go back, and what is of somebody else's making may not know how.
+        with contextlib.suppress(AttributeError, OSError):
+            before = file.tell()
+            file.seek(0)
+            position = before
+        try:
+            content = file.read(most)
+        finally:
+            if position is not None:
+                file.seek(position)
+    if not isinstance(content, bytes | bytearray | memoryview):
+        if inspect.iscoroutine(content):
+            content.close()
+        raise ImageError(
+            f"its read() gives {type(content).__name__}, not bytes; open it with mode 'rb', or "
+            "pass the file behind it"
+        )
+    if position is None and not content:
+        raise ImageError("the file object is at its end, and cannot be read again")
+    return bytes(content)
+
+
 def _check_file(status: os.stat_result, max_pixels: int) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise ImageError("it is a folder")
@@ -260,8 +326,12 @@ def _check_file(status: os.stat_result, max_pixels: int) -> None:
     _check_bytes(status.st_size, max_pixels)
 
 
+def _most_bytes(max_pixels: int) -> int:
+    return _BYTES_PER_PIXEL * max_pixels + 2**20
+
+
 def _check_bytes(size: int, max_pixels: int) -> None:
-    if size > _BYTES_PER_PIXEL * max_pixels + 2**20:
+    if size > _most_bytes(max_pixels):
         raise ImageError(
             f"the file has {size} bytes, more than an image of max_pixels={max_pixels}"
         )

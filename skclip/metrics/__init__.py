@@ -32,10 +32,12 @@ from skclip.metrics.calibration import (
     expected_calibration_error,
     maximum_calibration_error,
 )
+from skclip.metrics.class_errors import class_table, probable_label_errors
 from skclip.metrics.confidence_histogram_display import ConfidenceHistogramDisplay
 from skclip.metrics.coverage_at_reliability_display import CoverageAtReliabilityDisplay
 from skclip.metrics.debiased_calibration import debiased_calibration_error
 from skclip.metrics.detection import error_detection_auroc, ood_auroc
+from skclip.metrics.error_display import ErrorDisplay
 from skclip.metrics.reliability_coverage import reliability_coverage_table
 from skclip.metrics.reliability_display import ReliabilityDisplay
 from skclip.metrics.risk_coverage import coverage_at_risk, risk_at_coverage, risk_coverage_curve
@@ -67,6 +69,9 @@ __all__ = [
     # detection
     "error_detection_auroc",
     "ood_auroc",
+    # errors
+    "class_table",
+    "probable_label_errors",
     # intervals
     "BootstrapInterval",
     "bootstrap_interval",
@@ -78,4 +83,5 @@ __all__ = [
     "RiskCoverageDisplay",
     "CoverageAtReliabilityDisplay",
     "ConfidenceHistogramDisplay",
+    "ErrorDisplay",
 ]

@@ -229,7 +229,7 @@ class ClassPrompts(BaseEstimator):
         for label in labels.tolist():
             name = given.get(label, label)
             several = list(name) if isinstance(name, (list, tuple)) else [name]
-            if not several or not all(isinstance(one, str) for one in several):
+            if not several or not all(isinstance(one, str) and one.strip() for one in several):
                 missing.append(label)
             names.append([str(one) for one in several])
         if missing:
@@ -247,9 +247,10 @@ class ClassPrompts(BaseEstimator):
         given = self.class_names
         if given is None:
             return {}
-        if hasattr(given, "items"):
+        if hasattr(given, "items") and not hasattr(given, "columns"):
             return dict(given.items())
-        remedy = " Pass dict(enumerate(class_names))." if isinstance(given, list | tuple) else ""
+        listed = isinstance(given, list | tuple | np.ndarray)
+        remedy = " Pass dict(enumerate(class_names))." if listed else ""
         raise ValueError(
             "class_names must be a dictionary from label to name, such as {0: 'cat'}; got "
             f"{type(given).__name__}.{remedy}"

@@ -61,6 +61,8 @@ class Prototypes:
         self, vectors: ArrayLike, labels: ArrayLike, *, logit_scale: float | None = None
     ) -> None:
         vectors = as_array(vectors, "vectors")
+        if vectors.dtype.kind == "c":
+            raise ValueError(f"vectors must be real; got {vectors.dtype}. Pass their real part.")
         if vectors.dtype != np.float32:
             vectors = vectors.astype(np.float64)
         labels = as_labels(labels, "labels")

@@ -21,7 +21,7 @@ import numpy as np
 from skclip.store.table import Table, is_shard
 from skclip.utils.files import TEMPORARY, replace_file
 
-__all__ = ["Cache", "parse_size", "shard_files", "spaces"]
+__all__ = ["Cache", "entries_of", "parse_size", "shard_files", "spaces"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,8 @@ ROOT, DESCRIPTION = "skclip-cache-v1", "space.json"
 _PREFIXES = ["", "k", "m", "g", "t"]
 # A temporary file of this age, in seconds, belongs to a process that was killed.
 _ABANDONED = 3600.0
-_ATTEMPTS = 5
+# What a folder that another process is clearing makes of a write, and of the making of folders.
+_CLEARED, _ATTEMPTS = (FileNotFoundError, FileExistsError), 5
 
 _tables: dict[tuple[str, str], Table] = {}
 
@@ -90,10 +91,10 @@ class Cache:
             try:
                 self._write(table, keys, rows)
                 break
-            except FileNotFoundError:  # the folder was cleared while it was written to
+            except _CLEARED:
                 if attempt == _ATTEMPTS:
                     raise
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(*_CLEARED):
             table.compact()
         self.evict()
 
@@ -146,12 +147,12 @@ def parse_size(size: int | str) -> int:
 
 def spaces(root: Path) -> Iterator[Path]:
     """The folders of the tables under `root`; nothing else is ever touched."""
-    for folder in sorted(_entries(root)):
+    for folder in sorted(entries_of(root)):
         if folder.is_dir() and re.fullmatch("[0-9a-f]{32}", folder.name):
             yield folder
 
 
-def _entries(folder: Path) -> list[Path]:
+def entries_of(folder: Path) -> list[Path]:
     """What a folder holds; nothing if another process has removed it."""
     try:
         return list(folder.iterdir())
@@ -162,7 +163,7 @@ def _entries(folder: Path) -> list[Path]:
 def shard_files(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """Every shard with its size and time of last use; abandoned temporary files are removed."""
     for folder in spaces(root):
-        for path in _entries(folder):
+        for path in entries_of(folder):
             try:
                 status = path.stat()
                 if path.suffix == TEMPORARY and time.time() - status.st_mtime > _ABANDONED:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from skclip.store.cache import DESCRIPTION, root_of, shard_files, spaces
+from skclip.store.cache import DESCRIPTION, entries_of, root_of, shard_files, spaces
 from skclip.store.shards import ShardError, open_shard
 from skclip.store.table import is_shard
 
@@ -115,7 +115,7 @@ def clear_cache(cache_dir: str | Path) -> int:
 def _space_info(folder: Path) -> SpaceInfo:
     described = _description(folder)
     n_rows = n_shards = n_bytes = 0
-    for path in folder.glob("*.npy"):
+    for path in entries_of(folder):  # which may be cleared meanwhile
         try:
             if not is_shard(path.name):
                 continue

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_array", "check_magnitude", "check_total"]
+__all__ = ["as_array", "check_magnitude", "check_total", "is_tensor"]
 
 # Whose square, times a few thousand, is a number in single precision.
 _LARGEST = 1e15
@@ -16,16 +16,27 @@ def as_array(values: Any, name: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        If it is a tensor without values (on the device "meta"), or rows differ in length.
+        If it is a tensor without values (on the device "meta"), rows differ in length, or
+        entries are masked.
     """
-    if isinstance(values, list | tuple) and any(hasattr(item, "detach") for item in values):
+    if isinstance(values, list | tuple) and any(is_tensor(item) for item in values):
         values = [as_array(item, name) for item in values]
-    if hasattr(values, "detach"):
+    if is_tensor(values):
         return _from_tensor(values, name)
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise ValueError(
+            f"{name} must have no masked entries, as what is behind the mask would count; got "
+            f"{np.ma.count_masked(values)} of them. Fill them, or drop their rows."
+        )
     try:
         return np.asarray(values)
     except ValueError as exc:
         raise ValueError(f"{name} must be an array whose rows have one length; {exc}.") from exc
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether it is a tensor of torch; binary files can be detached, too."""
+    return hasattr(value, "detach") and hasattr(value, "device")
 
 
 def check_magnitude(array: np.ndarray, name: str) -> None:

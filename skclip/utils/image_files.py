@@ -1,11 +1,12 @@
 """Which files are images: one list of formats and endings, one rule of what is hidden."""
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 __all__ = ["IMAGE_FORMATS", "FoundImages", "image_formats", "is_hidden", "search_images"]
@@ -32,10 +33,19 @@ class FoundImages(NamedTuple):
     left_out : Counter
         How many files of each ending, "hidden", "excluded" and "links to folders" are not among
         them.
+    places : dict of str to list of Path
+        The files and folders that `left_out` counts.
     """
 
     paths: list[Path]
     left_out: Counter[str]
+    places: Mapping[str, list[Path]] = MappingProxyType({})
+
+    @classmethod
+    def of(cls, paths: Iterable[Path], places: Mapping[str, list[Path]]) -> "FoundImages":
+        """What was found, in order, and what was left out."""
+        counts = Counter({why: len(where) for why, where in places.items()})
+        return cls(sorted(paths, key=lambda path: path.parts), counts, places)
 
     @property
     def counts(self) -> str:
@@ -47,11 +57,15 @@ class FoundImages(NamedTuple):
     @property
     def same_stems(self) -> str:
         """Types that stand beside another image of the same name, as masks do; empty if none."""
-        by_stem: dict[Path, set[str]] = {}
+        return _listed(Counter(path.suffix.lower() for path in self.beside_others))
+
+    @property
+    def beside_others(self) -> list[Path]:
+        """Images that have one of the same name and another type beside them."""
+        types: dict[Path, set[str]] = {}
         for path in self.paths:
-            by_stem.setdefault(path.with_suffix(""), set()).add(path.suffix.lower())
-        twice = Counter(e for endings in by_stem.values() if len(endings) > 1 for e in endings)
-        return _listed(twice)
+            types.setdefault(path.with_suffix(""), set()).add(path.suffix.lower())
+        return [path for path in self.paths if len(types[path.with_suffix("")]) > 1]
 
 
 @cache
@@ -95,17 +109,18 @@ def search_images(
         If a folder cannot be listed.
     """
     wanted, unwanted = _patterns(glob), _patterns(exclude)
-    endings, found, left_out = _endings(), [], Counter[str]()
+    endings, found = _endings(), []
+    left_out: defaultdict[str, list[Path]] = defaultdict(list)
     for root, folders, names in os.walk(folder, onerror=_raise):
         place = Path(root).relative_to(folder).parts
         kept = []
         for name in folders:
             if is_hidden(name):
-                left_out["hidden"] += 1
+                left_out["hidden"].append(Path(root, name))
             elif _matches((*place, name), unwanted):
-                left_out["excluded"] += 1
+                left_out["excluded"].append(Path(root, name))
             elif Path(root, name).is_symlink():
-                left_out["links to folders"] += 1
+                left_out["links to folders"].append(Path(root, name))
             else:
                 kept.append(name)
         folders[:] = kept
@@ -113,14 +128,14 @@ def search_images(
             ending = os.path.splitext(name)[1].lower()  # noqa: PTH122
             parts = (*place, name)
             if is_hidden(name):
-                left_out["hidden"] += 1
+                left_out["hidden"].append(Path(root, name))
             elif ending not in endings:
-                left_out[ending or "without an ending"] += 1
+                left_out[ending or "without an ending"].append(Path(root, name))
             elif _matches(parts, unwanted) or (wanted and not _matches(parts, wanted)):
-                left_out["excluded"] += 1
+                left_out["excluded"].append(Path(root, name))
             else:
                 found.append(Path(root, name))
-    return FoundImages(sorted(found, key=lambda path: path.parts), left_out)
+    return FoundImages.of(found, left_out)
 
 
 @cache

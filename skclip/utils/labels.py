@@ -11,7 +11,17 @@ from sklearn.utils.multiclass import check_classification_targets
 from skclip.utils.arrays import as_array
 from skclip.utils.messages import listing
 
-__all__ = ["as_labels", "check_labels", "encoding_hint", "label_kind", "misspelled"]
+__all__ = [
+    "as_labels",
+    "check_labels",
+    "encoding_hint",
+    "label_kind",
+    "misspelled",
+    "mistyped",
+]
+
+# Of shorter names one letter makes another word too often: cow and crow.
+_LONG_NAME = 5
 
 
 def as_labels(y: ArrayLike, name: str = "y") -> np.ndarray:
@@ -20,8 +30,8 @@ def as_labels(y: ArrayLike, name: str = "y") -> np.ndarray:
     Raises
     ------
     ValueError
-        If a label is None, NaN, NA or NaT, or strings and numbers are mixed, which NumPy would
-        turn into strings without a word.
+        If a label is None, NaN, NA or NaT, strings and numbers are mixed, which NumPy would
+        turn into strings without a word, or labels are objects that have no order.
     """
     given, labels = y, as_array(y, name)
     if labels.ndim == 0:  # no collection: whoever asked says what shape it wants
@@ -37,13 +47,20 @@ def as_labels(y: ArrayLike, name: str = "y") -> np.ndarray:
     if len(missing):
         raise ValueError(
             f"{name} must have no missing values; got {listing([flat[i] for i in missing])} at "
-            f"position(s) {listing(missing)}. Drop those samples, with their rows."
+            f"position(s) {listing(missing)}. "
+            + ("Drop those samples, with their rows." if name.startswith("y") else "Drop them.")
         )
-    if labels.dtype.kind == "O" and len({label_kind(label) for label in flat}) > 1:
-        kinds = sorted({type(label).__name__ for label in flat})
+    found = {label_kind(label) for label in flat} if labels.dtype.kind == "O" else set()
+    kinds = listing(sorted({type(label).__name__ for label in flat})) if found else ""
+    if len(found) > 1:
         raise ValueError(
-            f"{name} must hold labels of one type; got {listing(kinds)}. Convert them all, for "
-            f"instance with [str(label) for label in {name}]."
+            f"{name} must hold labels of one type; got {kinds}. Convert them all, for instance "
+            "with str(label)."
+        )
+    if found - {"text", "number"} or labels.dtype.kind == "S":
+        raise ValueError(
+            f"{name} must hold strings or numbers as labels; got {kinds or 'bytes'}. Convert them, "
+            "for instance with str(label), or label.decode() for bytes."
         )
     return np.asarray(given) if isinstance(given, list | tuple) else labels
 
@@ -85,6 +102,43 @@ def misspelled(unknown: Iterable[Any], known: Iterable[Any]) -> list[tuple[Any, 
     """(unknown label, known label) that are the same but for type, case, spaces or underscores."""
     spelled = {_plain(label): label for label in known}
     return [(label, spelled[_plain(label)]) for label in unknown if _plain(label) in spelled]
+
+
+def mistyped(unknown: Iterable[Any], known: Iterable[Any]) -> list[tuple[Any, Any]]:
+    """(unknown label, known label) that are :func:`misspelled`, or one slip of the hand apart.
+
+    That is a letter more or less, or two neighbours exchanged, in names of five letters and more;
+    another letter in its place makes another word, and another digit another name.
+
+    >>> mistyped(["Persain", "birmann", "mouse", "hose"], ["Persian", "Birman", "house"])
+    [('Persain', 'Persian'), ('birmann', 'Birman')]
+    """
+    near: dict[str, Any] = {}
+    for label in known:
+        for slip in _slips(_plain(label)):
+            near.setdefault(slip, label)
+    found = []
+    for label in unknown:
+        spelled = [near[slip] for slip in _slips(_plain(label)) if slip in near]
+        pairs = [(label, other) for other in spelled if _is_slip(_plain(label), _plain(other))]
+        found += pairs[:1]
+    return found
+
+
+def _slips(name: str) -> list[str]:
+    """The name with and without any one letter: names a slip apart have one of these in common."""
+    if len(name) < _LONG_NAME or any(letter.isdigit() for letter in name):
+        return [name]
+    return [name, *(name[:i] + name[i + 1 :] for i in range(len(name)))]
+
+
+def _is_slip(name: str, other: str) -> bool:
+    """Whether a letter more or less, or an exchange of neighbours, is all that differs."""
+    if len(name) != len(other):
+        return min(len(name), len(other)) >= _LONG_NAME
+    differ = [i for i in range(len(name)) if name[i] != other[i]]
+    exchanged = len(differ) == 2 and differ[1] == differ[0] + 1 and sorted(name) == sorted(other)
+    return not differ or exchanged
 
 
 def _plain(label: Any) -> str:

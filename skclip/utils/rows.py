@@ -8,7 +8,7 @@ from sklearn.utils import check_array
 
 from skclip.utils.messages import listing
 
-__all__ = ["direction", "row_digests", "unit_rows"]
+__all__ = ["are_repeated", "direction", "row_digests", "unit_rows"]
 
 
 def row_digests(X: ArrayLike) -> np.ndarray:
@@ -18,6 +18,28 @@ def row_digests(X: ArrayLike) -> np.ndarray:
         rows = np.ascontiguousarray(checked.astype(np.float32) + 0)  # zero has two signs
     digests = b"".join(blake2b(row, digest_size=8).digest() for row in rows)
     return np.frombuffer(digests, dtype=np.uint64)
+
+
+def are_repeated(X: np.ndarray, others: np.ndarray, tolerance: float = 1e-5) -> np.ndarray:
+    """Which rows of `X` (n, d) are also among `others` (m, d), up to rounding: (n,) bool.
+
+    No entry differs by more than `tolerance` times the largest entry of all: what one image gives
+    in batches of different sizes does not. Equal rows are neighbours in the order of a projection,
+    so that O((n + m) log m) comparisons suffice unless most of `others` are equal.
+    """
+    found = np.zeros(len(X), dtype=bool)
+    if not X.size or not others.size:
+        return found
+    tolerance = tolerance * max(np.abs(X).max(), np.abs(others).max())
+    axis = np.random.default_rng(0).normal(size=X.shape[1])
+    others = others[np.argsort(others @ axis)]
+    projected, reach = others @ axis, tolerance * np.abs(axis).sum()
+    first = np.searchsorted(projected, X @ axis - reach, "left")
+    end = np.searchsorted(projected, X @ axis + reach, "right")
+    while (rows := np.flatnonzero((first < end) & ~found)).size:
+        found[rows] = (np.abs(X[rows] - others[first[rows]]) <= tolerance).all(axis=1)
+        first += 1
+    return found
 
 
 def unit_rows(X: ArrayLike, name: str) -> np.ndarray:

@@ -4,9 +4,9 @@ import csv
 
 import numpy as np
 import pytest
-from sklearn.metrics import log_loss
+from sklearn.metrics import log_loss, roc_auc_score
 
-from skclip import BayesAdapterClassifier, CLAPClassifier, LinearProbeClassifier
+from skclip import BayesAdapterClassifier, CLAPClassifier, LinearProbeClassifier, Prototypes
 
 pytestmark = pytest.mark.feature_sets
 
@@ -94,3 +94,19 @@ def test_the_default_beats_the_recipe(pets, reference_nll):
         return BayesAdapterClassifier(pets["text_features"])
 
     assert mean_nll(pets, default, draws=(0,)) < reference_nll["bayes"].min()
+
+
+@pytest.mark.parametrize("shots", [1, 4])
+def test_the_default_knows_less_of_classes_that_it_was_not_taught(pets, shots):
+    """The epistemic part tells them as well as the largest probability does, at least."""
+    X, y = pets["train16_features"], pets["train16_labels"]
+    strange, known = np.arange(0, 25, 3), np.setdiff1d(np.arange(25), np.arange(0, 25, 3))
+    rows = support(y, shots, 0)
+    rows = rows[np.isin(y[rows], known)]
+    text = Prototypes(pets["text_features"][known], known)
+    classifier = BayesAdapterClassifier(text).fit(X[rows], y[rows])
+    parts = classifier.predict_uncertainty(pets["val_features"])
+    is_strange = np.isin(pets["val_labels"], strange)
+    by_spread = roc_auc_score(is_strange, parts.epistemic)
+    by_confidence = roc_auc_score(is_strange, -parts.confidence)
+    assert by_spread > max(0.8, by_confidence)

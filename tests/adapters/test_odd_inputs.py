@@ -1,11 +1,16 @@
 """Labels, texts and rows as users have them: each works, or a sentence says what to do."""
 
+import datetime
 import pickle
+from decimal import Decimal
+from enum import Enum
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 from PIL import Image
 from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
@@ -46,6 +51,12 @@ MIXED = {
     "bytes": [b"ant", "ant"],
     "a tuple": [("ant",), "ant"],
 }
+UNORDERED = {
+    "an enumeration": list(Enum("Kind", "ant bee")),
+    "dates": [datetime.date(2020, 1, 1), datetime.date(2020, 1, 2)],
+    "decimals": [Decimal(1), Decimal(2)],
+    "bytes": [b"ant", b"bee"],
+}
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
@@ -66,6 +77,16 @@ def test_labels_of_two_types_are_refused(task, y):
             ValueError, match="(must hold labels of one type|must be an array whos)"
         ):
             Prototypes(task.text[:2], y)
+
+
+@pytest.mark.parametrize("y", UNORDERED.values(), ids=UNORDERED)
+def test_labels_that_are_neither_strings_nor_numbers_are_refused(task, y):
+    """scikit-learn calls them continuous, and asks whether it is a regression."""
+    message = r"must hold strings or numbers as labels; got .*\. Convert them"
+    with pytest.raises(ValueError, match="y " + message):
+        BayesAdapterClassifier().fit(task.X[:2], y)
+    with pytest.raises(ValueError, match="labels " + message):
+        Prototypes(task.text[:2], y)
 
 
 @pytest.mark.parametrize("labels", [NAMES.astype(object), [*NAMES], pd.Series(NAMES)])
@@ -89,6 +110,10 @@ NO_PROTOTYPES = {
     "a set": ({1.0, 2.0}, "got a set"),
     "a number": (3.0, "got a float"),
     "a generator": ((row for row in np.eye(3)), "got a generator"),
+    "a function": (np.linalg.norm, "got a "),
+    "an estimator": (ZeroShotClassifier(), "got a ZeroShotClassifier"),
+    "a sparse matrix": (scipy.sparse.eye_array(3), "got a dia_array"),
+    "values of a dictionary": ({"ant": [1.0]}.values(), "got a dict_values"),
 }
 
 
@@ -106,6 +131,28 @@ def test_vectors_by_label_are_prototypes(task):
     found = ZeroShotClassifier(by_label).fit(task.X, NAMES[task.y])
     expected = ZeroShotClassifier(Prototypes(task.text, NAMES)).fit(task.X, NAMES[task.y])
     np.testing.assert_array_equal(found.logits(task.X), expected.logits(task.X))
+
+
+def test_a_series_of_vectors_is_taken_by_its_index(task):
+    series = pd.Series(list(task.text[[3, 1, 0, 2]]), index=NAMES[[3, 1, 0, 2]])
+    found = ZeroShotClassifier(series).fit(task.X, NAMES[task.y])
+    expected = ZeroShotClassifier(Prototypes(task.text, NAMES)).fit(task.X, NAMES[task.y])
+    np.testing.assert_array_equal(found.logits(task.X), expected.logits(task.X))
+
+
+@pytest.mark.parametrize("part", ["X", "prototypes"])
+def test_what_would_be_lost_silently_is_refused(task, part):
+    """What is behind a mask, and the imaginary part."""
+    masked = np.ma.array(task.text, mask=task.text > 0.1)
+    for given, message in ((masked, "no masked entries"), (task.text + 0j, "real|Complex data")):
+        X, text = (given, task.text) if part == "X" else (task.text, given)
+        with pytest.raises(ValueError, match=message):
+            BayesAdapterClassifier(text).fit(X, range(len(task.text)))
+
+
+def test_a_negative_class_weight_is_refused(task):
+    with pytest.raises(ValueError, match="class_weight must not be negative; got {0: -1.0}"):
+        BayesAdapterClassifier(task.text, class_weight={0: -1.0}).fit(task.X, task.y)
 
 
 def test_equal_prototypes_are_said_with_their_classes(task):
@@ -135,6 +182,11 @@ NO_ROWS = {
     "bytes": ([b"\x89PNG", b"\x89PNG"], "got items like"),
     "images": ([Image.new("RGB", (4, 4)), Image.new("RGB", (4, 5))], "got images"),
     "pixels": (np.zeros((2, 8, 8, 3)), r"got an array of shape \(2, 8, 8, 3\)"),
+    "channels first": (torch.zeros(2, 3, 8, 8), r"got an array of shape \(2, 3, 8, 8\)"),
+    "a list of pixels": ([np.zeros((8, 8, 3))] * 2, "got images"),
+    "a processor's batch": ({"pixel_values": torch.zeros(2, 3, 8, 8)}, "got a dict"),
+    "a generator": ((row for row in np.eye(2)), "got a generator"),
+    "open files": ([BytesIO(b"\x89PNG")] * 2, "got open files"),
 }
 
 

@@ -120,3 +120,39 @@ def test_integer_labels_that_a_meta_estimator_shifted_are_seen(feature_sets, sho
             first = codes < len(text) - 2
             assert not warned(rows[first], codes[first], text, warn_if_shifted)
             assert not warned(rows[first], codes[first], shuffled(text, seed), warn_if_shifted)
+
+
+@pytest.mark.feature_sets
+@pytest.mark.parametrize("shots", [1, 4])
+def test_labels_that_start_at_one_where_prototypes_start_at_zero_are_seen(feature_sets, shots):
+    """The last class has no image, so that every label has a prototype: that of another class."""
+    for name in ("pets25_vitb32", "cifar10_laion_vitb32"):
+        X, y, text = load(feature_sets, name)
+        for seed in range(10):
+            rows, codes = draw(X, y, shots, seed)
+            kept = codes < len(text) - 1
+            (message,) = warned(rows[kept], codes[kept] + 1, text, warn_if_shifted)
+            assert "class_names=dict(enumerate(names, start=1))" in message
+            # Labels that are right, of which the first has no image.
+            kept = codes > 0
+            assert not warned(rows[kept], codes[kept], text, warn_if_shifted)
+
+
+@pytest.mark.feature_sets
+@pytest.mark.parametrize(("n_classes", "shots", "least"), [(2, 4, 0.6), (4, 2, 0.6), (7, 1, 0.7)])
+def test_another_order_of_few_classes_is_seen_more_often_than_not(
+    feature_sets, n_classes, shots, least
+):
+    """And the right one never contradicted, nor one of other texts."""
+    seen = 0
+    for seed in range(40):
+        X, y, text = load(feature_sets, "pets25_vitb32")
+        rng = np.random.default_rng(seed)
+        classes, others = np.split(rng.permutation(len(text))[: 2 * n_classes], 2)
+        classes = np.sort(classes)
+        kept = np.isin(y, classes)
+        rows, codes = draw(X[kept], np.unique(y[kept], return_inverse=True)[1], shots, seed)
+        assert not warned(rows, codes, text[classes])
+        assert not warned(rows, codes, text[others])
+        seen += len(warned(rows, codes, np.roll(text[classes], 1, axis=0)))
+    assert seen >= least * 40

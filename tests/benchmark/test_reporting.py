@@ -19,8 +19,10 @@ from skclip.benchmark.diagrams import _risk, pooled_predictions, reliability_dia
 from skclip.benchmark.figures import curves_over_shots, rank_diagram
 from skclip.benchmark.ranks import compare_ranks
 from skclip.benchmark.rendering import to_csv, to_latex, to_rst
-from skclip.benchmark.tables import CROSS, Table
+from skclip.benchmark.tables import CROSS
 from skclip.exceptions import DatasetError
+from skclip.pages import Table
+from tests.browsers import width_in_browser
 
 from .result_rows import row, write_results
 
@@ -423,23 +425,6 @@ def test_reporting_loads_no_interactive_backend(results, tmp_path):
     assert done.stdout.strip() == "False"
 
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-
-@pytest.fixture
-def browser(tmp_path):
-    """Runs a browser without a window and returns what it printed."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"needs a browser: none of {', '.join(BROWSERS)} is installed")
-    command = [
-        *(found, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
-        *("--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}"),
-    ]
-    given = {"capture_output": True, "text": True, "check": True, "timeout": 120}
-    return lambda *arguments: subprocess.run([*command, *arguments], **given)
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_browser_shows_the_page(written, tmp_path, scheme, browser):
     preferred = f"--blink-settings=preferredColorScheme={int(scheme == 'light')}"
@@ -456,12 +441,7 @@ def test_a_browser_shows_the_page(written, tmp_path, scheme, browser):
     assert (np.median(pixels) > 128) == (scheme == "light")
 
 
-@pytest.mark.parametrize("width", [1100, 500])
+@pytest.mark.parametrize("width", [1100, 500, 390])
 def test_wide_tables_and_figures_scroll_inside_the_page(written, tmp_path, browser, width):
     """The page itself is no wider than the window."""
-    script = "<script>document.title = document.documentElement.scrollWidth</script></body>"
-    text = (written / "index.html").read_text(encoding="utf-8").replace("</body>", script)
-    (tmp_path / "measured.html").write_text(text, encoding="utf-8")
-    address = (tmp_path / "measured.html").as_uri()
-    dumped = browser(f"--window-size={width},800", "--dump-dom", address).stdout
-    assert f"<title>{width}</title>" in dumped
+    assert width_in_browser(browser, written / "index.html", width) == width

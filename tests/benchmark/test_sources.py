@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from skclip.benchmark import load_feature_dataset, read_results, report, run
-from skclip.benchmark.csv_cells import one_line, safe_cell, text_of_cell
 from skclip.datasets import ImageDataset, ImageList, save_digits_images, tiny_clip
 from skclip.exceptions import DatasetError, ImageError, StudyError, StudyWarning
+from skclip.utils.csv_cells import one_line, safe_cell, text_of_cell
 
 GIVEN = {"methods": ("zero-shot", "gda"), "shots": (1,), "seeds": (1,), "verbose": 0}
 
@@ -188,6 +188,34 @@ def test_no_image_is_in_both_halves(digits, tmp_path):
     }
     with pytest.raises(DatasetError, match="No image may be in the splits train and test; got '"):
         run([table], tmp_path / "out", **GIVEN)
+
+
+def test_images_that_are_fitted_and_tested_are_counted(digits, tmp_path):
+    """Copies under other names and in other folders, which no path betrays."""
+    folder = tmp_path / "photos"
+    for k, path in enumerate(sorted(digits.rglob("*.png"))):
+        for where in ["train", "test"] if k % 10 == 7 else [["train", "test"][k % 2]]:
+            target = folder / where / path.parent.name / f"{where}-{path.name}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    table = {"folder": str(folder), "pretrained": tiny_clip(), "batch_size": 7}
+    with pytest.warns(StudyWarning, match="4 of 20 images of photos to test on are also among"):
+        run([table], tmp_path / "out", **GIVEN)
+    page = (report(tmp_path / "out") / "index.html").read_text(encoding="utf-8")
+    assert "4 images fitted as well as tested: results are too good." in page
+
+
+def test_rows_of_a_shift_that_are_fitted_are_counted(feature_file, tmp_path):
+    with np.load(feature_file) as file:
+        arrays = dict(file)
+    arrays["test_features"][:3] = arrays["train_features"][5:8]
+    np.savez(tmp_path / "shift.npz", **arrays)
+    tables = [
+        {"features": str(feature_file)},
+        {"features": str(tmp_path / "shift.npz"), "trained_on": feature_file.stem},
+    ]
+    with pytest.warns(StudyWarning, match="3 of 100 images of shift .* those of small that shots"):
+        run(tables, tmp_path / "out", **GIVEN)
 
 
 def test_features_without_rows_to_test_on_are_refused(feature_file, tmp_path):

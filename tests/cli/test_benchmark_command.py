@@ -1,6 +1,7 @@
 """`skclip benchmark` and `skclip report`: from a folder of images to a page."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -48,7 +49,43 @@ def test_a_folder_of_images_ends_with_a_recommendation(tmp_path, capsys):
 
     assert main(["report", str(out), "--out", str(tmp_path / "report")]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "report" / "index.html")
-    assert "Recommendation" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    answer, errors = page.index("<h2>Answer"), page.index("<h2>Errors by class")
+    assert answer < page.index(" recognises ") < errors < page.index("<h2>Over shots")
+    assert ">seven</td>" in page[errors:]
+    assert page.count("<img ") == page.count("<span>taken for ")
+    assert "Mean ranks" not in page  # of one data set
+
+
+def test_what_is_embedded_is_compared_without_its_images(tmp_path, capsys):
+    """The numbers are those of the images; they may be gone."""
+    save_digits_images(tmp_path / "digits", n_per_class=6)
+    study = ["--methods", "zero-shot", "gda", "--seeds", "1", "--shots", "2", "--quiet"]
+    images = ["benchmark", str(tmp_path / "digits"), "--pretrained", tiny_clip()]
+    assert main([*images, *study, "--out", str(tmp_path / "a")]) == 0
+    features = str(tmp_path / "features")
+    command = ["embed", str(tmp_path / "digits"), "--pretrained", tiny_clip(), "--quiet"]
+    assert main([*command, "--out", features]) == 0
+    shutil.rmtree(tmp_path / "digits")
+    assert main(["benchmark", features, *study, "--out", str(tmp_path / "b")]) == 0
+    first, second = (read_results(tmp_path / name) for name in "ab")
+    names = ("method", "shots", "accuracy", "n_test")
+    assert [[row[n] for n in names] for row in first] == [[row[n] for n in names] for row in second]
+    wrong = ["benchmark", features, *study, "--out", str(tmp_path / "c"), "--model", "ViT-B-32"]
+    assert main(wrong) == 2
+    assert "model must be that of the embeddings" in capsys.readouterr().err
+
+
+def test_copies_and_contradictions_are_said_and_take_no_part(tmp_path, capsys):
+    save_digits_images(tmp_path / "digits", n_per_class=4)
+    first = sorted((tmp_path / "digits" / "one").iterdir())[0]
+    (tmp_path / "digits" / "one" / "copy.png").write_bytes(first.read_bytes())
+    (tmp_path / "digits" / "two" / "other.tif").write_bytes(first.read_bytes())
+    command = ["benchmark", str(tmp_path / "digits"), "--pretrained", tiny_clip(), "--quiet"]
+    command += ["--methods", "zero-shot", "--shots", "1", "--seeds", "1", "--exclude", "*.tif"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    assert "warning: 1 images are copies of another one" in capsys.readouterr().out
+    assert {row["n_test"] for row in read_results(tmp_path / "out")} == {"20"}
 
 
 def test_unreadable_images_stop_the_command_with_an_option_that_it_has(tmp_path, capsys):
@@ -93,7 +130,7 @@ def test_a_study_may_be_a_file_and_options_change_it(features, tmp_path, capsys)
     [
         ([], "either SOURCE or --config must be given, and not both"),
         (["photos", "--config", "x.toml"], "either SOURCE or --config must be given"),
-        (["--config", "x.toml", "--model", "RN50"], "the model is in the file of --config"),
+        (["--config", "x.toml", "--model", "RN50"], "model are in the file of --config"),
     ],
 )
 def test_what_is_asked_for_wrongly_has_code_2(arguments, message, capsys):

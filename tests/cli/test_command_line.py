@@ -141,7 +141,6 @@ def test_quiet_writes_nothing(run, digits, tmp_path):
 
 WRONG = {
     "no command": ([], "the following arguments are required: COMMAND"),
-    "no out": (["embed", "."], "the following arguments are required: --out"),
     "no model": (["embed", ".", "--out", "o"], "a model must be named: --model and --pretrained"),
     "missing source": (["embed", "nowhere", *MODEL, "--out", "o"], "'nowhere' is missing"),
     "rank": (["embed", ".", *MODEL, "--out", "o", "--rank", "1"], "--rank must be at least 0 and"),

@@ -17,8 +17,12 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
 
 
 def encoded(name, mode="RGB", **options):
+    if mode == "I;16":  # to which the oldest Pillow does not convert
+        image = Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(PIXELS).convert(mode)
     buffer = io.BytesIO()
-    Image.fromarray(PIXELS).convert(mode).save(buffer, name, **options)
+    image.save(buffer, name, **options)
     return buffer.getvalue()
 
 

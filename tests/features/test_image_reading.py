@@ -274,6 +274,9 @@ def test_a_lazy_sequence_is_not_read_in_advance():
 
 
 SINGLE = "X must be a collection of images; got a single "
+SEQUENCE = (
+    "X must be a sequence of paths (str or Path), PIL images, uint8 arrays, bytes or open files"
+)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +285,12 @@ SINGLE = "X must be a collection of images; got a single "
         ("a.png", SINGLE + "'a.png'. Wrap it in a list."),
         (Path("a.png"), SINGLE + "'a.png'. Wrap it in a list."),
         (Image.new("L", (2, 2)), SINGLE + "PIL image. Wrap it in a list."),
-        (b"\xff\xd8", SINGLE + "bytes. Wrap it in a list."),
+        (b"\xff\xd8", SINGLE + "2 bytes. Wrap it in a list."),
+        (io.BytesIO(b"x"), SINGLE + "BytesIO. Wrap it in a list."),
+        (
+            np.array([b"x"]),
+            "Bytes of image files must not be in an array of bytes, which cuts zeros",
+        ),
         ([], "X must hold at least one image; got an empty collection."),
         (
             np.array("a.png"),
@@ -292,18 +300,18 @@ SINGLE = "X must be a collection of images; got a single "
         (pd.Series([], dtype=object), "X must hold at least one image; got an empty collection."),
         (
             None,
-            "X must be a sequence of paths (str or Path), PIL images or uint8 arrays; got NoneT",
+            SEQUENCE + "; got NoneT",
         ),
-        (7, "X must be a sequence of paths (str or Path), PIL images or uint8 arrays; got int."),
+        (7, SEQUENCE + "; got int."),
         (
             iter(["a.png"]),
-            "X must be a sequence of paths (str or Path), PIL images or uint8 arrays;",
+            SEQUENCE,
         ),
         (
             {"a.png"},
-            "X must be a sequence of paths (str or Path), PIL images or uint8 arrays; got se",
+            SEQUENCE + "; got se",
         ),
-        ({0: "a.png"}, "X must be a sequence of paths (str or Path), PIL images or uint8 arrays; "),
+        ({0: "a.png"}, SEQUENCE + "; "),
         (
             np.zeros((2, 8, 8, 3)),
             "An image array must have dtype uint8; got float64. For values in [0, 1] pass (255 * X)"
@@ -362,16 +370,16 @@ def test_collections_that_are_refused(X, message):
 
 
 ITEM = (
-    "Every item of X must be a path (str or Path), a PIL image or a uint8 array of shape (h, w), "
-    "(h, w, 1), (h, w, 3) or (h, w, 4); got "
+    "Every item of X must be a path (str or Path), a PIL image, bytes, an open file or a uint8 "
+    "array of shape (h, w), (h, w, 1), (h, w, 3) or (h, w, 4); got "
 )
 
 
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (None, ITEM + "item 1 (NoneType), 1 of 3. Pass paths (str or Path), PIL images or uint8"),
-        (b"x", ITEM + "item 1 (bytes), 1 of 3. Pass paths"),
+        (None, ITEM + "item 1 (NoneType), 1 of 3. Pass paths (str or Path), PIL images, uint8 arr"),
+        (io.BytesIO, ITEM + "item 1 (type), 1 of 3. Pass paths"),
         (["a"], ITEM + "item 1 (list), 1 of 3. Pass paths"),
         (
             np.zeros((4, 4)),

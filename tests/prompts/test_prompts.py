@@ -207,6 +207,8 @@ def test_underscores_can_be_kept():
 def test_a_label_without_a_name_is_refused():
     message = r"Every class needs a name .* got no name for the label\(s\) 1, 2\. Pass class_names"
     with pytest.raises(ValueError, match=message):
+        ClassPrompts(LetterEncoder(), class_names={0: "cat", 1: "", 2: " "}).prompts([0, 1, 2])
+    with pytest.raises(ValueError, match=message):
         ClassPrompts(LetterEncoder(), class_names={0: "cat"}).prompts([0, 1, 2])
 
 
@@ -215,6 +217,15 @@ def test_class_names_must_be_a_dictionary():
         ClassPrompts(LetterEncoder(), class_names=["cat"]).prompts([0])
     with pytest.raises(ValueError, match=r"got list\. Pass dict\(enumerate\(class_names\)\)\."):
         ZeroShotClassifier(ClassPrompts(LetterEncoder(), class_names=["cat", "dog"])).fit(
+            np.eye(3)[[0, 1]], [0, 1]
+        )
+
+
+def test_a_table_of_class_names_is_refused():
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame({"name": ["cat", "dog"]})
+    with pytest.raises(ValueError, match="class_names must be a dictionary .*; got DataFrame"):
+        ZeroShotClassifier(ClassPrompts(LetterEncoder(), class_names=table)).fit(
             np.eye(3)[[0, 1]], [0, 1]
         )
 
@@ -237,6 +248,32 @@ def test_a_key_of_class_names_that_no_label_has_is_said():
     case = ClassPrompts(LetterEncoder(), class_names={"cat": "cat", "Dog": "a dog"})
     with pytest.raises(PrototypeMismatchError, match="spelled as in y; got 'Dog' for 'dog'"):
         ZeroShotClassifier(case).fit(X, y)
+
+
+MISTYPED = [("Persain", "Persian"), ("persian", "Persian"), ("Persiann", "Persian")]
+
+
+@pytest.mark.parametrize(("key", "label"), MISTYPED)
+def test_a_class_without_images_beside_one_of_almost_its_name_is_said(key, label):
+    """Whether its label has an entry of its own or not, and however prototypes are labelled."""
+    X, y = np.eye(3)[[0, 1]], ["Birman", label]
+    names = {"Birman": "a Birman", key: "cba", label: "aab"}
+    message = f"must be those of y, or of classes without images; got '{key}' beside 'Persian'"
+    with pytest.warns(PrototypeWarning, match=message):
+        ZeroShotClassifier(ClassPrompts(LetterEncoder(), class_names=names)).fit(X, y)
+    with pytest.warns(PrototypeWarning, match=message):
+        ZeroShotClassifier(dict(zip(names, np.eye(3), strict=True))).fit(X, y)
+    if key != "persian":  # a key that differs in case from a label without an entry is an error
+        del names[label]
+        with pytest.warns(PrototypeWarning, match=message):
+            ZeroShotClassifier(ClassPrompts(LetterEncoder(), class_names=names)).fit(X, y)
+
+
+@pytest.mark.parametrize("other", ["class 11", "Sphynx", "cats", "dogs", "Siamese cat"])
+def test_a_class_without_images_of_another_name_is_nothing_to_say(other):
+    X, labels = np.eye(4)[:3], ["class 1", "cat", "dog"]
+    classifier = ZeroShotClassifier(Prototypes(np.eye(4), [*labels, other])).fit(X, labels)
+    assert other in classifier.classes_
 
 
 def test_a_classifier_encodes_its_labels_at_fit():

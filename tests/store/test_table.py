@@ -295,6 +295,24 @@ def test_a_folder_that_is_cleared_while_it_is_written_to_gets_the_rows(tmp_path,
     assert_holds(table, 1)
 
 
+def test_a_folder_that_is_cleared_while_it_is_made_gets_the_rows(tmp_path, monkeypatch):
+    """pathlib looks at a folder once more after it was there, and says that it exists."""
+    cache = Cache(tmp_path)
+    table = cache.table({"kind": "image"}, 2, np.float32)
+    cache.put(table, keys_of(1), rows_of(1))
+    original, clears = Path.is_dir, iter([True, True])
+
+    def is_dir(path):
+        if path == table.folder and next(clears, False):
+            clear_cache(tmp_path)
+        return original(path)
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    cache.put(table, keys_of(2), rows_of(2))
+    table.refresh()
+    assert_holds(table, 2)
+
+
 def test_a_file_that_another_process_is_writing_survives_clearing(tmp_path):
     cache = Cache(tmp_path)
     table = cache.table({"kind": "image"}, 2, np.float32)

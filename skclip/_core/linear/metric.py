@@ -25,6 +25,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from skclip._core.problem import exact
+
 __all__ = ["support_metric", "whitening_metric"]
 
 _WITHIN_EXPONENT = -0.25
@@ -34,20 +36,19 @@ _LEAST_TRACE = 1e-12
 
 
 def support_metric(X: Tensor, y: Tensor, sample_weight: Tensor, prototypes: Tensor) -> Tensor:
-    """M (d, d) from X (n, d), y (n,), weights (n,) and prototypes (c, d); float64 inside."""
-    T = prototypes.double()
-    c, d = T.shape
-    within, share = _within(X.double(), y, sample_weight.double(), c)
+    """M (d, d) from X (n, d), y (n,), weights (n,) and prototypes (c, d)."""
+    c, d = prototypes.shape
+    within, share = _within(X, y, sample_weight, c)
     M = _shrunk_power(within, share, _WITHIN_EXPONENT)
-    M = M @ _shrunk_power(T - T.mean(dim=0), (c - 1) / (c - 1 + d), _TEXT_EXPONENT)
-    return M.to(dtype=X.dtype)
+    text = prototypes - prototypes.mean(dim=0)
+    return M @ _shrunk_power(text, (c - 1) / (c - 1 + d), _TEXT_EXPONENT)
 
 
 def whitening_metric(
     X: Tensor, y: Tensor, sample_weight: Tensor, n_classes: int
 ) -> tuple[Tensor, float]:
     """M (d, d), and the factor of the scatter within classes in the inverse of M M'."""
-    a, rows = sample_weight.double(), X.double()
+    a, rows = exact(sample_weight), exact(X)
     mean = (a / a.sum()) @ rows
     variance = (a / a.sum()) @ (rows - mean).square()
     # A column that does not vary stays as it is, on the scale of those that do.
@@ -75,7 +76,8 @@ def _within(rows: Tensor, y: Tensor, a: Tensor, n_classes: int) -> tuple[Tensor,
 def _shrunk_power(rows: Tensor, share: float, exponent: float) -> Tensor:
     """Power of the scatter ``rows' rows`` (d, d), of mean eigenvalue 1, shrunk to the identity."""
     n, d = rows.shape
-    identity = torch.eye(d, dtype=rows.dtype, device=rows.device)
+    dtype = rows.dtype
+    identity = torch.eye(d, dtype=dtype, device=rows.device)
     trace = float(rows.square().sum())
     if share <= 0 or trace <= _LEAST_TRACE:
         return identity
@@ -84,10 +86,12 @@ def _shrunk_power(rows: Tensor, share: float, exponent: float) -> Tensor:
     if n >= d:
         values, vectors = torch.linalg.eigh(rows.T @ rows)
     else:
+        # Vectors of small values come from a division by them, which needs all digits.
+        rows = exact(rows)
         values, left = torch.linalg.eigh(rows @ rows.T)
         keep = values > values.amax() * d * torch.finfo(values.dtype).eps
-        values = values[keep]
-        vectors = (rows.T @ left[:, keep]) / values.sqrt()
+        values, left = values[keep].to(dtype), left[:, keep]
+        vectors = (rows.T @ left).to(dtype) / values.sqrt()
     # Outside the span of the rows the scatter is zero.
     change = (rest + values.clamp(min=0.0)).pow(exponent) - rest**exponent
     power: Tensor = torch.addmm(identity, vectors * change, vectors.T, beta=rest**exponent)

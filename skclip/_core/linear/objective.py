@@ -21,13 +21,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skclip._core.problem import Problem, weight_of_certificate
+from skclip._core.linear import doubtful_pairs
+from skclip._core.problem import Problem, exact, weight_of_certificate
 from skclip._core.solve import lbfgs, newton
-from skclip._core.solve.status import Status
+from skclip._core.solve.status import Minimum, Status
 
 __all__ = [
+    "DEFAULT_TOL",
     "LinearProblem",
     "LinearSolution",
+    "NATS_PER_ROW",
     "Span",
     "log_softmax_gap",
     "logits",
@@ -35,6 +38,10 @@ __all__ = [
     "solve_map",
     "with_bias_column",
 ]
+
+# What is asked for where no tolerance is given: of the objective, and else of the gradient.
+NATS_PER_ROW = 1e-5
+DEFAULT_TOL = 1e-6
 
 _ROWS_PER_CHUNK = 1024
 _LEAST_LOG_PROBABILITY = -60.0
@@ -100,16 +107,18 @@ class Span:
     @classmethod
     def of(cls, problem: LinearProblem) -> Span:
         """Weighted principal axes by one symmetric eigenproblem of size min(n, d)."""
-        a = problem.sample_weight.double()
-        rows = problem.X.double()
+        a, rows, metric = problem.sample_weight, problem.X, problem.metric
+        n, d = rows.shape
+        if n < d:
+            # The basis comes from a division by small values, which needs all digits.
+            a, rows = exact(a), exact(rows)
+            metric = None if metric is None else exact(metric)
         centre = (a / a.sum()) @ rows if problem.has_bias else torch.zeros_like(rows[0])
         rows = rows - centre
-        metric = None if problem.metric is None else problem.metric.double()
         if metric is not None:
             rows = rows @ metric
         # sqrt(a) x: eigenvectors of its Gram matrix diagonalise X' diag(a) X.
         scaled = a.sqrt()[:, None] * rows
-        n, d = scaled.shape
         if n >= d:
             energy, basis = torch.linalg.eigh(scaled.T @ scaled)
             keep = energy > _rank_cutoff(energy, n)
@@ -125,8 +134,13 @@ class Span:
 
 
 def _rank_cutoff(energy: Tensor, size: int) -> Tensor:
-    """Eigenvalues of a Gram matrix below this are rounding errors."""
-    return energy.max().clamp(min=0.0) * size * torch.finfo(energy.dtype).eps
+    """Eigenvalues of a Gram matrix below this are rounding errors.
+
+    In single precision they may be small but real: there nothing is lost by keeping them, as the
+    basis is orthonormal anyway.
+    """
+    share = size * torch.finfo(energy.dtype).eps if energy.dtype is torch.float64 else 1e-9
+    return energy.max().clamp(min=0.0) * share
 
 
 def with_bias_column(Z: Tensor) -> Tensor:
@@ -164,7 +178,7 @@ def softmax_in_place(scores: Tensor, y: Tensor) -> Tensor:
 def solve_map(
     problem: LinearProblem,
     *,
-    tol: float,
+    tol: float | None,
     max_iter: int,
     solver: str = "newton-cg",
     span: Span | None = None,
@@ -176,6 +190,10 @@ def solve_map(
 
     Parameters
     ----------
+    tol : float or None
+        None asks for no more than moves a prediction: an objective within `NATS_PER_ROW` of its
+        optimum per unit of weight, by Newton's decrement, to which "newton-cg" goes by
+        :func:`~skclip._core.linear.doubtful_pairs.descend`; where that cannot be, 1e-6.
     solver : {"newton-cg", "lbfgs"}
     span : Span, optional
         Of this problem or one that differs in prior mean and precision only.
@@ -189,6 +207,13 @@ def solve_map(
         span = Span.of(problem)
     objective = _Objective(problem, span)
     coordinates = objective.origin() if start is None else start
+    goal = DEFAULT_TOL if tol is None else tol
+    descended = 0
+    if tol is None and solver == "newton-cg" and start is None and objective.suits_pairs:
+        first = objective.descend(max_iter, callback)
+        if first.status is Status.CONVERGED:
+            return _solution(objective, first, 0)
+        coordinates, descended = first.point, first.n_iter
 
     def sufficient(point: Tensor) -> float:
         return relative_tol * float((objective.penalty * point).norm())
@@ -199,7 +224,7 @@ def solve_map(
             coordinates,
             1.0 / objective.hessian(coordinates)[1],
             objective.certificate,
-            tol=tol,
+            tol=goal,
             max_iter=max_iter,
             sufficient=sufficient if relative_tol > 0 else None,
             callback=callback,
@@ -208,11 +233,16 @@ def solve_map(
         result = newton.minimize(
             objective,
             coordinates,
-            tol=tol,
-            max_iter=max_iter,
+            tol=goal,
+            max_iter=max_iter - descended,
             sufficient=sufficient if relative_tol > 0 else None,
             callback=callback,
         )
+    return _solution(objective, result, descended)
+
+
+def _solution(objective: _Objective, result: Minimum, descended: int) -> LinearSolution:
+    """In weights; `descended` are iterations before those of the result."""
     W, b = objective.weights(result.point)
     return LinearSolution(
         W=W,
@@ -220,7 +250,7 @@ def solve_map(
         coordinates=result.point,
         objective=result.objective,
         gradient_norm=result.gradient_norm,
-        n_iter=result.n_iter,
+        n_iter=descended + result.n_iter,
         status=result.status,
     )
 
@@ -252,6 +282,30 @@ class _Objective:
         self.P = torch.empty_like(self.base)
         self.scratch = torch.empty_like(self.base[:_ROWS_PER_CHUNK])
         self.P_point: Tensor | None = None
+
+    @property
+    def suits_pairs(self) -> bool:
+        """Whether every coordinate has a prior, and there are any."""
+        return bool(self.penalty.numel() and (self.penalty > 0).all())
+
+    def descend(
+        self, max_iter: int, callback: Callable[[int, float, float], None] | None
+    ) -> Minimum:
+        """From the prior mean to an objective as near its optimum as predictions need."""
+        rows = doubtful_pairs.Rows(self.problem, self.Z, self.weighted, self.labelled, self.penalty)
+
+        def report(iteration: int, value: float, gradient: Tensor) -> None:
+            if callback is not None:
+                callback(iteration, value, self.certificate(gradient))
+
+        # The decrement is of a Hessian without its smallest parts: an estimate.
+        enough = 0.3 * NATS_PER_ROW * self.total_weight
+        found = doubtful_pairs.descend(
+            rows, self.base.clone(), enough=enough, max_iter=max_iter, callback=report
+        )
+        status = Status.CONVERGED if found.decrement <= enough else Status.MAX_ITER
+        certificate = self.certificate(found.gradient)
+        return Minimum(found.point, found.objective, certificate, found.n_iter, status)
 
     def origin(self) -> Tensor:
         """Coordinates of the prior mean."""

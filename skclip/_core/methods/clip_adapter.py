@@ -27,6 +27,7 @@ from skclip._core.solve.sgd import Recipe, train
 __all__ = [
     "Bottleneck",
     "BottleneckModel",
+    "dropout_masks",
     "fit_bottleneck",
     "initial_bottleneck",
 ]
@@ -86,7 +87,7 @@ class BottleneckModel(AveragingModel):
         n, seed = self._count_and_seed(n_draws, seed)
         generator = torch.Generator().manual_seed(seed)
         down = self.network.down
-        for mask in _masks(n, len(down), self.dropout, generator, down):
+        for mask in dropout_masks(n, len(down), self.dropout, generator, down):
             yield self.network.logits(X, self.prototypes, self.logit_scale, mask)
 
 
@@ -123,7 +124,7 @@ def fit_bottleneck(
     def loss(rows: Tensor, epoch: int) -> Tensor:
         mask = None
         if dropout > 0:
-            mask = _masks(len(rows), len(down), dropout, generator, down)
+            mask = dropout_masks(len(rows), len(down), dropout, generator, down)
         scores = network.logits(problem.X[rows], problem.prior_mean, problem.logit_scale, mask)
         losses = F.cross_entropy(scores, problem.y[rows], reduction="none")
         return (losses * weight[rows]).mean()
@@ -132,7 +133,9 @@ def fit_bottleneck(
     return Bottleneck(down.detach(), up.detach(), start.ratio)
 
 
-def _masks(n: int, h: int, dropout: float, generator: torch.Generator, like: Tensor) -> Tensor:
+def dropout_masks(
+    n: int, h: int, dropout: float, generator: torch.Generator, like: Tensor
+) -> Tensor:
     """(n, h) zeros, and 1 / (1 - dropout) where a unit is kept."""
     kept = torch.rand(n, h, generator=generator, dtype=torch.float64) >= dropout
     return (kept.double() / (1.0 - dropout)).to(like)

@@ -35,6 +35,10 @@ _NO_SPREAD = 1e-12
 _BYTES_PER_BATCH = 32 * 2**20
 _HALF_RANGE = 6.0
 _N_GRID = 25
+# Rows times classes on which the grid is looked at, and which stay in the processor's cache.
+_NUMBERS_OF_GRID = 2**21
+_NUMBERS_PER_CHUNK = 2**17
+_LEAST_LOG_PROBABILITY = -700.0
 
 
 @dataclass(frozen=True)
@@ -196,15 +200,15 @@ def _without(classes: GaussianClasses, x: Tensor, a: Tensor, label: Tensor) -> T
     own = (total[:, None] * means[label] - left[:, None] * centre) / (total - left)[:, None]
     # The scatter loses that within the group, and w t / (t - w) of its mean: weights left, total.
     u = (left * total / (total - left)).sqrt()[:, None] * (centre - means[label])
-    U = torch.cat([a.sqrt()[:, :, None] * (x - centre[:, None]), u[:, None]], dim=1)
+    U = u[:, None]
+    if x.shape[1] > 1:  # an image of one row has no scatter of its own
+        U = torch.cat([a.sqrt()[:, :, None] * (x - centre[:, None]), U], dim=1)
     n = classes.total_weight - left
     trace = (classes.energy.sum() - U.square().sum(dim=(1, 2))).clamp(min=0.0)
     share, D = classes.shrunk(n, trace)
     xD, UD = x * D[:, None], U * D[:, None]
     # (D^-1 - k U'U)^-1 = D + D U' C U D with C = k (I - k U D U')^-1.
-    values, vectors = torch.linalg.eigh(UD @ U.mT)
-    remainder = (1.0 - share[:, None] * values).clamp(min=_SMALLEST_REMAINDER)
-    C = (vectors * (share[:, None] / remainder)[:, None]) @ vectors.mT
+    C = _inverse_downdate(UD @ U.mT, share)
     cross, lost = xD @ means.T, UD @ means.T
     square = D @ means.square().T
     where = label[:, None, None]
@@ -215,6 +219,16 @@ def _without(classes: GaussianClasses, x: Tensor, a: Tensor, label: Tensor) -> T
     square += (lost * weighted).sum(dim=1)
     scores: Tensor = cross + (xD @ U.mT) @ weighted - 0.5 * square[:, None]
     return scores
+
+
+def _inverse_downdate(gram: Tensor, share: Tensor) -> Tensor:
+    """``k (I - k G)^-1`` (g, s, s) of G (g, s, s) and k (g,), with a floor for what is inverted."""
+    if gram.shape[1] == 1:  # a row that is left out alone is a downdate of rank one
+        values, vectors = gram[:, 0], torch.ones_like(gram)
+    else:
+        values, vectors = torch.linalg.eigh(gram)
+    remainder = (1.0 - share[:, None] * values).clamp(min=_SMALLEST_REMAINDER)
+    return (vectors * (share[:, None] / remainder)[:, None]) @ vectors.mT
 
 
 def choose_weight(
@@ -229,24 +243,58 @@ def choose_weight(
     origin = math.log(centre)
     step = 2 * _HALF_RANGE / (_N_GRID - 1)
     grid = [origin - _HALF_RANGE + step * k for k in range(_N_GRID)]
-    own = scores.gather(1, y[:, None]).squeeze(1)
 
-    def penalised(t: float) -> tuple[float, float, float, float]:
-        """Penalised loss, the loss, and the former's first two derivatives in t = log alpha."""
-        alpha = math.exp(t)
-        z = base + alpha * scores
-        P = torch.softmax(z, dim=1)
-        mean = (P * scores).sum(dim=1)
-        variance = (P * scores.square()).sum(dim=1) - mean.square()
-        loss = torch.nn.functional.cross_entropy(z, y, reduction="none")
-        value = float(torch.dot(weight, loss))
-        gap = alpha * float(torch.dot(weight, mean - own))
-        slope = gap + (t - origin) / width**2
-        curvature = gap + alpha**2 * float(torch.dot(weight, variance)) + 1.0 / width**2
-        return value + 0.5 * ((t - origin) / width) ** 2, value, slope, curvature
+    def lowest(every: int) -> float:
+        """The best point of the grid, by every so manieth row."""
+        rows = slice(None, None, every)
+        part = _Mixture(base[rows], scores[rows], y[rows], every * weight[rows])
+        return min(grid, key=lambda t: part.at(t)[0] + 0.5 * ((t - origin) / width) ** 2)
 
-    t = min(grid, key=lambda point: penalised(point)[0])
-    t, loss = one_dimensional.minimize(
-        lambda point: penalised(point)[1:], t, t - step, t + step, smallest_step=1e-12
-    )
+    whole = _Mixture(base, scores, y, weight)
+
+    def penalised(t: float) -> tuple[float, float, float]:
+        value, slope, curvature = whole.at(t)
+        return value, slope + (t - origin) / width**2, curvature + 1.0 / width**2
+
+    def refined(t: float) -> tuple[float, float]:
+        return one_dimensional.minimize(penalised, t, t - step, t + step, smallest_step=1e-9)
+
+    every = max(1, base.numel() // _NUMBERS_OF_GRID)
+    around = lowest(every)
+    t, loss = refined(around)
+    if every > 1 and abs(t - around) > 0.999 * step:  # the rows of the grid did not know
+        t, loss = refined(lowest(1))
     return math.exp(t), loss
+
+
+@dataclass(frozen=True)
+class _Mixture:
+    """The log-loss of ``base + alpha * scores`` (n, c), taken in chunks that stay in a cache."""
+
+    base: Tensor
+    scores: Tensor
+    y: Tensor
+    weight: Tensor
+
+    def at(self, t: float) -> tuple[float, float, float]:
+        """The loss, and its first two derivatives in t = log alpha."""
+        alpha = math.exp(t)
+        total = self.weight.new_zeros(3)
+        step = max(1, _NUMBERS_PER_CHUNK // self.base.shape[1])
+        for first in range(0, len(self.base), step):
+            where = slice(first, first + step)
+            scores, label = self.scores[where], self.y[where, None]
+            z = torch.add(self.base[where], scores, alpha=alpha)
+            own = z.gather(1, label).squeeze(1)
+            top = z.amax(dim=1, keepdim=True)
+            P = z.sub_(top).clamp_(min=_LEAST_LOG_PROBABILITY).exp_()
+            sums = P.sum(dim=1)
+            weighted = P.mul_(scores)
+            mean = weighted.sum(dim=1) / sums
+            square = torch.linalg.vecdot(weighted, scores) / sums
+            a = self.weight[where]
+            total[0] += torch.dot(a, sums.log() + top.squeeze(1) - own)
+            total[1] += torch.dot(a, mean - scores.gather(1, label).squeeze(1))
+            total[2] += torch.dot(a, square - mean.square())
+        loss, gap, variance = total.tolist()
+        return loss, alpha * gap, alpha * gap + alpha**2 * variance

@@ -15,8 +15,9 @@ prediction", Technometrics 1974, for a single row).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import torch
@@ -38,6 +39,12 @@ __all__ = [
 ]
 
 
+# Rows up to which candidates are compared in float64.
+_ROWS_OF_FLOAT64 = 1500
+# Size of a triangle that is inverted as a whole.
+_TRIANGLE = 128
+
+
 def half_spread(X: Tensor, sample_weight: Tensor) -> float:
     """Mean of half the squared distance of two rows; 1 where all rows are equal."""
     share = sample_weight / sample_weight.sum()
@@ -47,11 +54,15 @@ def half_spread(X: Tensor, sample_weight: Tensor) -> float:
 
 def kernel(rows: Tensor, keys: Tensor, beta: float) -> Tensor:
     """(k, m) affinities of rows (k, d) and keys (m, d)."""
+    return _half_squares(rows, keys).mul_(-beta).exp_()
+
+
+def _half_squares(rows: Tensor, keys: Tensor) -> Tensor:
+    """(k, m) halves of the squared distances."""
     origin = keys.mean(dim=0)  # distances do not depend on it, their rounding does
     rows, keys = rows - origin, keys - origin
     half = 0.5 * rows.square().sum(dim=1)[:, None] + 0.5 * keys.square().sum(dim=1)
-    gaps = torch.addmm(half, rows, keys.T, alpha=-1.0).clamp_(min=0.0)
-    return gaps.mul_(-beta).exp_()
+    return torch.addmm(half, rows, keys.T, alpha=-1.0).clamp_(min=0.0)
 
 
 @dataclass(frozen=True)
@@ -100,10 +111,12 @@ def left_out_fit(
 ) -> Tensor:
     """(n, c) values f of every row by the fit without its group."""
     root = sample_weight.sqrt()[:, None]
-    B = _regularised(K, root, ridge)
-    Q = torch.cholesky_inverse(torch.linalg.cholesky(B)).mul_(root).mul_(root.T)
-    D = Q @ targets
+    half = _inverse_of_triangle(torch.linalg.cholesky(_regularised(K, root, ridge))).mul_(root.T)
+    D = half.T @ (half @ targets)
     index, present = groups.rows, groups.present
+    if index.shape[1] == 1:  # of single rows the diagonal of Q = half' half is all that counts
+        return targets - D / half.square().sum(dim=0)[:, None]
+    Q = half.T @ half
     pairs = present[:, :, None] & present[:, None, :]
     blocks = Q[index[:, :, None], index[:, None, :]] * pairs
     # Padded rows get equations of their own.
@@ -111,6 +124,21 @@ def left_out_fit(
     residual = torch.linalg.solve(blocks, D[index] * present[:, :, None])
     out = targets.clone()
     out[index[present]] -= residual[present]
+    return out
+
+
+def _inverse_of_triangle(L: Tensor) -> Tensor:
+    """Inverse of a lower triangle, by halves: nearly all of its work is in matrix products."""
+    n = len(L)
+    if n <= _TRIANGLE:
+        identity = torch.eye(n, dtype=L.dtype, device=L.device)
+        inverse: Tensor = torch.linalg.solve_triangular(L, identity, upper=False)
+        return inverse
+    k = n // 2
+    first, last = _inverse_of_triangle(L[:k, :k]), _inverse_of_triangle(L[k:, k:])
+    out = torch.zeros_like(L)
+    out[:k, :k], out[k:, k:] = first, last
+    torch.mm(last, L[k:, :k] @ first, out=out[k:, :k]).neg_()
     return out
 
 
@@ -165,25 +193,38 @@ def select(
     scored = n_images[y] > 1
     if not bool(scored.any()):
         return None
+    if len(X) > _ROWS_OF_FLOAT64:
+        # Candidates are told apart by far more than what single precision hides.
+        X, sample_weight, text = X.float(), sample_weight.float(), text.float()
     targets = torch.nn.functional.one_hot(y, text.shape[1]).to(text.dtype) - text
+    gaps = _half_squares(X, X)
 
-    def evaluate(K: Tensor, beta: float, ridge: float) -> KernelChoice:
+    @cache
+    def evaluate(i: int, j: int) -> KernelChoice:
+        beta, ridge = grid.betas[i], grid.ridges[j]
         weight = ridge if grid.weight is None else grid.weight
-        fit = left_out_fit(K, targets, sample_weight, ridge, groups)
+        fit = left_out_fit((-beta * gaps).exp_(), targets, sample_weight, ridge, groups)
         scores = logit_scale * (text + weight * fit)[scored]
         a = sample_weight[scored]
         temperature, loss = _temperature(scores, y[scored], a, grid)
         loss += grid.penalty(beta, ridge)
         return KernelChoice(beta, ridge, temperature, loss, -loss / float(a.sum()))
 
-    K = kernel(X, X, grid.betas[0])
-    best = min(
-        (evaluate(K, grid.betas[0], ridge) for ridge in grid.ridges), key=lambda one: one.loss
-    )
-    for beta in grid.betas[1:]:
-        choice = evaluate(kernel(X, X, beta), beta, best.ridge)
-        best = min(best, choice, key=lambda one: one.loss)
-    return best
+    j = _downhill(grid.ridges, lambda j: evaluate(0, j).loss)
+    i = _downhill(grid.betas, lambda i: evaluate(i, j).loss)
+    return evaluate(i, j)
+
+
+def _downhill(values: Sequence[float], loss: Callable[[int], float]) -> int:
+    """Index of a value of the lowest loss among those beside it, from the first of them on."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    place = best = order.index(0)
+    for step in (1, -1):
+        while 0 <= place + step < len(order) and loss(order[place + step]) < loss(order[place]):
+            place += step
+        if place != best:
+            break
+    return order[place]
 
 
 def _temperature(

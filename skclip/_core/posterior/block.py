@@ -125,7 +125,7 @@ class BlockGaussian:
         )
         step = max(1, _BYTES_PER_CHUNK // (max(len(phi), 1) * phi.element_size()))
         for R, owner in zip(
-            torch.split(self._reduction(), step), torch.split(self.owner, step), strict=True
+            torch.split(self.reduction(), step), torch.split(self.owner, step), strict=True
         ):
             total.T.index_add_(0, owner, (R @ phi.T).square_(), alpha=-1.0)
         return total.clamp_(min=0.0)
@@ -137,7 +137,7 @@ class BlockGaussian:
 
     def trace_of(self, prior: BlockGaussian) -> Tensor:
         """(c,) traces of the prior's precision times this covariance, outside included."""
-        R = self._reduction()
+        R = self.reduction()
         marginal = self.diagonal.reciprocal()
         marginal = marginal.index_add(0, self.owner, R.square(), alpha=-1.0)
         total = (prior.diagonal * marginal).sum(dim=1)
@@ -166,7 +166,7 @@ class BlockGaussian:
     def _gain(self) -> Tensor:
         return (self.factor.square() / self.diagonal[self.owner]).sum(dim=1)
 
-    def _reduction(self) -> Tensor:
+    def reduction(self) -> Tensor:
         """R (k, r')."""
         return self.factor / self.diagonal[self.owner] / (1.0 + self._gain()).sqrt()[:, None]
 

@@ -15,15 +15,18 @@ classification and preference learning", arXiv 1112.5745.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Decomposition", "average", "decompose", "logit_draws", "standard_normal"]
+__all__ = ["Decomposition", "RowDraws", "average", "decompose", "logit_draws", "standard_normal"]
 
 _SOBOL_MAX_DIMENSION = torch.quasirandom.SobolEngine.MAXDIM
 _SMALLEST_UNIFORM = 2.0**-31
+# Numbers of all draws up to which they are kept, and of those that are handed out at once.
+_KEPT, _BLOCK = 2**25, 2**20
 
 
 class Decomposition(NamedTuple):
@@ -54,6 +57,42 @@ def standard_normal(n_samples: int, dimension: int, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         z = torch.randn(half, dimension, generator=generator, dtype=torch.float64)
     return torch.stack([z, -z], dim=1).flatten(0, 1)[:n_samples]
+
+
+@dataclass
+class RowDraws:
+    """Standard normal draws (s, n, c) from a seed, in pairs z, -z; `n_draws` must be even.
+
+    Rows of different kinds have independent draws, those of one kind the same: what a fit learns
+    from draws that all rows share fits these draws. They are the same at every use, and are made
+    again where they are too many to keep.
+    """
+
+    n_draws: int
+    kind: Tensor  # (n,), of every row, counted from 0
+    n_classes: int
+    seed: int
+    _kept: list[Tensor] | None = field(default=None, repr=False)
+
+    def blocks(self, like: Tensor) -> Iterator[Tensor]:
+        """All draws in blocks (k, n, c), in the precision and on the device of `like`."""
+        if self._kept is not None:
+            yield from self._kept
+            return
+        size = len(self.kind) * self.n_classes
+        pairs = max(1, _BLOCK // (2 * size))
+        shape = int(self.kind.max()) + 1, self.n_classes
+        generator = torch.Generator().manual_seed(self.seed)
+        kept: list[Tensor] | None = [] if self.n_draws * size <= _KEPT else None
+        for start in range(0, self.n_draws // 2, pairs):
+            count = min(pairs, self.n_draws // 2 - start)
+            # Drawn in one type everywhere, so that precision does not change the numbers.
+            half = torch.randn(count, *shape, generator=generator).to(like)[:, self.kind]
+            block = torch.cat([half, -half])
+            if kept is not None:
+                kept.append(block)
+            yield block
+        self._kept = kept
 
 
 def logit_draws(mean: Tensor, std: Tensor, noise: Tensor) -> Iterator[Tensor]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from skclip._core.linear.hyperprior import Hyperprior, plain_hyperprior, text_hyperprior
 from skclip._core.linear.leave_one_out import Groups, left_out_logits, left_out_weight
 from skclip._core.linear.objective import (
+    DEFAULT_TOL,
     LinearProblem,
     LinearSolution,
     Span,
@@ -52,11 +53,16 @@ _SINGLE_PRECISION_BYTES = 2**26
 
 @dataclass(frozen=True)
 class Solver:
-    """ "newton-cg" or "lbfgs", its certificate, and its iterations (None: as many as suit it)."""
+    """ "newton-cg" or "lbfgs", its certificate, and its iterations (None: what suits it)."""
 
     name: str = "newton-cg"
-    tol: float = 1e-6
+    tol: float | None = None
     max_iter: int | None = None
+
+    @property
+    def gradient_tol(self) -> float:
+        """The certificate of what has no other rule to stop."""
+        return DEFAULT_TOL if self.tol is None else self.tol
 
     @property
     def iterations(self) -> int:
@@ -147,7 +153,7 @@ def fit_posterior(
     mode = _fit_mode(problem, solver, expected_precision, temperature, groups, n_views)
     problem = mode.problem
     frame = Frame.of(problem, mode.span)
-    data = Observations.of(problem, frame)
+    data = Observations.in_span(problem, mode.span)
     prior = prior_of(problem, mode.span)
     posteriors = _posteriors(mode, data, prior, settings, solver)
     best = posteriors[0]
@@ -282,7 +288,7 @@ def _variational(
                 settings.covariance,
                 beta=beta,
                 seed=settings.averaging.seed,
-                tol=solver.tol,
+                tol=solver.gradient_tol,
                 max_iter=solver.rounds,
                 start=point,
                 max_rank=max_rank(prior),

@@ -15,6 +15,12 @@ from skclip._core.problem import Problem
 
 __all__ = ["ClassMeans", "GaussianModel"]
 
+# Share of the covariance, and draws, by which a model that predicts at its mean knows what it
+# does not know: of those in docs/tables/posterior_use.rst, which are of development tasks, that
+# which tells classes it was not taught best.
+_UNCERTAINTY_TEMPERATURE = 0.03
+_UNCERTAINTY_DRAWS = 256
+
 
 @dataclass(frozen=True)
 class ClassMeans:
@@ -93,5 +99,14 @@ class GaussianModel(AveragingModel):
         if not self.has_spread:
             return iter([self.logits(X)])
         n, seed = self._count_and_seed(n_draws, seed)
-        std = (self.posterior_temperature * self.logit_variance(X)).sqrt()
+        return self._draws(X, self.posterior_temperature, n, seed)
+
+    def uncertainty_draws(self, X: Tensor) -> Iterator[Tensor]:
+        if self.has_spread:
+            return self.draws(X)
+        seed = self.averaging.seed
+        return self._draws(X, _UNCERTAINTY_TEMPERATURE, _UNCERTAINTY_DRAWS, seed)
+
+    def _draws(self, X: Tensor, temperature: float, n: int, seed: int) -> Iterator[Tensor]:
+        std = (temperature * self.logit_variance(X)).sqrt()
         return logit_draws(self.logits(X), std, standard_normal(n, self.n_classes, seed))

@@ -136,7 +136,7 @@ def _step(
             settings.covariance,
             beta=model.posterior_temperature,
             seed=settings.averaging.seed,
-            tol=solver.tol,
+            tol=solver.gradient_tol,
             max_iter=solver.rounds,
             max_rank=max_rank(prior),
         )
@@ -144,7 +144,7 @@ def _step(
     minimum = newton.minimize(
         GaussianObjective(data, prior),
         torch.zeros_like(prior.diagonal),
-        tol=solver.tol,
+        tol=solver.gradient_tol,
         max_iter=solver.rounds,
     )
     posterior = laplace(data, prior, minimum.point, settings.covariance)

@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from skclip._core.posterior.draws import average, decompose, logit_draws, standard_normal
+from skclip._core.posterior.draws import (
+    RowDraws,
+    average,
+    decompose,
+    logit_draws,
+    standard_normal,
+)
 
 
 def test_the_draws_are_standard_normal_with_mean_zero_in_pairs():
@@ -84,3 +90,28 @@ def test_one_draw_has_no_epistemic_part_and_certain_rows_have_no_entropy():
 def test_no_draw_is_an_error(function):
     with pytest.raises(ValueError, match="At least one draw is needed to average; got none"):
         function(iter([]))
+
+
+def test_draws_of_rows_are_standard_normal_independent_and_the_same_at_every_use():
+    like = torch.zeros(1, dtype=torch.float64)
+    draws = RowDraws(1000, torch.arange(20), 3, seed=0)
+    z = torch.cat(list(draws.blocks(like)))
+    assert z.shape == (1000, 20, 3)
+    torch.testing.assert_close(z.mean(dim=0), torch.zeros(20, 3, dtype=torch.float64))
+    assert float(z.var()) == pytest.approx(1.0, abs=0.02)
+    between_rows = torch.corrcoef(z[:, :, 0].T)
+    between_rows.fill_diagonal_(0)
+    assert float(between_rows.abs().max()) < 0.2
+    torch.testing.assert_close(z, torch.cat(list(draws.blocks(like))), rtol=0, atol=0)
+
+
+def test_draws_that_are_too_many_to_keep_are_made_again(monkeypatch):
+    monkeypatch.setattr("skclip._core.posterior.draws._KEPT", 0)
+    draws, kept = (RowDraws(6, torch.tensor([0, 1, 0]), 3, seed=1) for _ in range(2))
+    for like in (torch.zeros(1), torch.zeros(1)):
+        again = torch.cat(list(draws.blocks(like)))
+        monkeypatch.setattr("skclip._core.posterior.draws._KEPT", 2**20)
+        torch.testing.assert_close(again, torch.cat(list(kept.blocks(like))), rtol=0, atol=0)
+        torch.testing.assert_close(again[:, 0], again[:, 2], rtol=0, atol=0)
+        assert not torch.equal(again[:, 0], again[:, 1])
+        monkeypatch.setattr("skclip._core.posterior.draws._KEPT", 0)

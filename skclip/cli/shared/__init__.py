@@ -1,0 +1,1 @@
+"""What several commands share: options that mean the same everywhere, and where images are."""

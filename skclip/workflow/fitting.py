@@ -1,0 +1,287 @@
+"""From a folder or table of images to a fitted pipeline, measured on what can be held out."""
+
+import warnings
+from collections.abc import Iterable
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+
+from skclip.adapters import BayesAdapterClassifier, ZeroShotClassifier
+from skclip.backbones import absolute_name
+from skclip.datasets import ImageDataset, image_paths_by_folder
+from skclip.decisions import SelectiveClassifier
+from skclip.exceptions import DatasetError
+from skclip.features import CLIPFeaturizer, Embeddings, is_embedded, read_embeddings
+from skclip.prompts import ClassPrompts, Prototypes
+from skclip.utils.messages import listing
+from skclip.workflow.check_result import DatasetCheck
+from skclip.workflow.checking import check_dataset
+from skclip.workflow.fit_report import FitReport, HeldOut
+
+__all__ = ["fit_dataset"]
+
+
+class _Rows(NamedTuple):
+    """Images of a split: paths, labels and features."""
+
+    paths: np.ndarray
+    y: np.ndarray
+    X: np.ndarray
+
+
+def fit_dataset(
+    source: str | PathLike[str] | DatasetCheck,
+    *,
+    model: str | None = None,
+    pretrained: str | Path | None = None,
+    templates: Any = "simple",
+    target_risk: float | None = None,
+    coverage: float | None = None,
+    threshold: float | None = None,
+    n_folds: int = 5,
+    glob: str | Iterable[str] | None = None,
+    exclude: str | Iterable[str] | None = None,
+    on_error: str = "raise",
+    device: str = "auto",
+    batch_size: int | str = "auto",
+    cache_dir: str | Path | None = None,
+    n_jobs: int | None = None,
+    random_state: int = 0,
+    verbose: int = 0,
+) -> FitReport:
+    """Fit a classifier to the images of a folder or table, and measure it on what it has not seen.
+
+    It is :class:`skclip.BayesAdapterClassifier` on the features of :class:`skclip.CLIPFeaturizer`,
+    started from the text of the class names. The images are checked first
+    (:func:`check_dataset`): copies, contradictions and leaks between splits take no part.
+
+    Parameters
+    ----------
+    source : path-like or DatasetCheck
+        A folder with one folder of images per class, perhaps in train, val and test; a CSV file
+        of paths and labels; a folder that ``skclip embed`` wrote, of images in such folders. Or
+        the check of one.
+    model, pretrained : str, default=None
+        Of the CLIP model, as for :class:`skclip.CLIPFeaturizer`. Those of the embeddings when
+        `source` has some.
+    templates : default="simple"
+        Of the prompts, as for :class:`skclip.ClassPrompts`.
+    target_risk, coverage, threshold : float, default=None
+        At most one: the classifier then abstains, as :class:`skclip.SelectiveClassifier` does.
+        `target_risk` and `coverage` are calibrated on the split "val" where there is one, else on
+        half of the training images, drawn at random, which are not learned from then.
+    n_folds : int, default=5
+        Parts in which images without a test split are held out in turn.
+    glob, exclude : str or iterable of str, default=None
+        Of a folder: patterns of images to take and of files and folders to leave out.
+    on_error : {"raise", "skip"}, default="raise"
+        What images that cannot be read do: an error that names them, or they are left out.
+    device, batch_size, cache_dir
+        Of CLIPFeaturizer, here; what is returned has none of them, to run on any machine.
+    n_jobs : int, default=None
+        Threads that read and decode images.
+    random_state : int, default=0
+        Of folds and calibration images.
+    verbose : int, default=0
+        Whether to show progress bars.
+
+    Returns
+    -------
+    FitReport
+        Its `pipeline` can be saved by :func:`skclip.save`; ``print(report.text())`` has accuracy,
+        log-loss and calibration error, and for every class whether adapting beat the prompts.
+
+    Raises
+    ------
+    DatasetError
+        If the images are no data set, or have one class only.
+    ImageError
+        If images cannot be read and `on_error` is "raise".
+    ValueError
+        If more than one of `target_risk`, `coverage` and `threshold` is given.
+
+    Notes
+    -----
+    Measured is "test" where there is one, else "val" unless it calibrates a threshold, with a
+    classifier fitted on all of "train". Without either every image is predicted by a classifier
+    fitted on the other folds, where images that look alike are in one fold and classes of one
+    image are always learned from; the classifier that is returned is fitted on all images, so
+    that its numbers are a little too low. Intervals are over images.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skclip.datasets import save_digits_images, tiny_clip
+    >>> from skclip.workflow import fit_dataset
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     paths, labels = save_digits_images(folder, n_per_class=8, shift="rotated")
+    ...     report = fit_dataset(folder, pretrained=tiny_clip())
+    ...     predicted = report.pipeline.predict(paths[:3])
+    >>> print(predicted)
+    ['zero' 'one' 'two']
+    >>> len(report.measured.y)
+    80
+    """
+    goals = {"target_risk": target_risk, "coverage": coverage, "threshold": threshold}
+    goal = {name: value for name, value in goals.items() if value is not None}
+    if len(goal) > 1:
+        raise ValueError(
+            f"At most one of target_risk, coverage and threshold can be given; got {listing(goal)}."
+        )
+    check, embeddings = _looked_at(source, glob, exclude, n_jobs, verbose)
+    if embeddings is not None:
+        data = image_paths_by_folder(embeddings.readable, name=embeddings.folder.name)
+        model, pretrained = _model_of(embeddings, model, pretrained)
+    else:
+        assert check is not None
+        data = check.usable(on_error)
+    names = np.array(sorted(data.class_names.values()))
+    if len(names) < 2:
+        raise DatasetError(
+            f"A classifier needs two classes at least; got {listing(names)} in {data.name}."
+        )
+    featurizer = CLIPFeaturizer(
+        model,
+        pretrained,
+        device=device,
+        batch_size=batch_size,
+        cache_dir=cache_dir,
+        n_jobs=n_jobs,
+        verbose=verbose,
+    )
+    prototypes = ClassPrompts(featurizer, templates=templates).encode(names)
+    rows = {split: _rows(data, split, featurizer, embeddings) for split in data.splits}
+    train = rows["train"]
+    groups = np.arange(len(train.y)) if check is None else check.groups(train.paths)
+    left_out = _cross_validated(train, prototypes, groups, n_folds, random_state)
+    calibrated = "threshold" not in goal and bool(goal)
+    tested = "test" if "test" in rows else "val" if "val" in rows and not calibrated else None
+    classifier = BayesAdapterClassifier(prototypes).fit(train.X, train.y)
+    measured = left_out if tested is None else _held_out(classifier, prototypes, rows, tested)
+    decision = ""
+    if goal:
+        classifier, decision = _selective(classifier, train, rows.get("val"), goal, random_state)
+    reader = CLIPFeaturizer(absolute_name(model), absolute_name(pretrained))
+    pipeline = make_pipeline(reader, classifier)
+    return FitReport(pipeline, check, train.paths, train.y, measured, left_out, decision)
+
+
+def _looked_at(
+    source: str | PathLike[str] | DatasetCheck,
+    glob: str | Iterable[str] | None,
+    exclude: str | Iterable[str] | None,
+    n_jobs: int | None,
+    verbose: int,
+) -> tuple[DatasetCheck | None, Embeddings | None]:
+    """The check of images, or embeddings, whose images are not read again."""
+    if isinstance(source, DatasetCheck):
+        return source, None
+    if is_embedded(source):
+        return None, read_embeddings(source)
+    checked = check_dataset(source, glob=glob, exclude=exclude, n_jobs=n_jobs, verbose=verbose)
+    return checked, None
+
+
+def _model_of(
+    embeddings: Embeddings, model: str | None, pretrained: str | Path | None
+) -> tuple[str | None, str | None]:
+    """The model of embeddings; another one is an error, since rows would mean something else."""
+    known = absolute_name(embeddings.model), absolute_name(embeddings.pretrained)
+    given = absolute_name(model), absolute_name(pretrained)
+    if given not in ((None, None), known):
+        raise DatasetError(
+            f"The model must be that of the embeddings in {embeddings.folder}, model={known[0]!r} "
+            f"and pretrained={known[1]!r}; got {given[0]!r} and {given[1]!r}. Leave it out."
+        )
+    return known
+
+
+def _rows(
+    data: ImageDataset, split: str, featurizer: CLIPFeaturizer, embeddings: Embeddings | None
+) -> _Rows:
+    images = data.splits[split]
+    y = np.array([data.class_names[label] for label in images.labels.tolist()])
+    read = featurizer.transform if embeddings is None else embeddings.rows_of
+    return _Rows(images.paths, y, read(images.paths))
+
+
+def _held_out(
+    classifier: BayesAdapterClassifier, prototypes: Prototypes, rows: dict[str, _Rows], split: str
+) -> HeldOut:
+    tested = rows[split]
+    return HeldOut(
+        tested.paths,
+        tested.y,
+        _proba(classifier, tested.X),
+        _zero_shot(tested, prototypes),
+        classifier.classes_,
+        f"the split {split}",
+    )
+
+
+def _zero_shot(rows: _Rows, prototypes: Prototypes) -> np.ndarray:
+    classifier = ZeroShotClassifier(prototypes).fit(rows.X, rows.y)  # learns nothing from them
+    return _proba(classifier, rows.X)
+
+
+def _proba(classifier: Any, X: np.ndarray) -> np.ndarray:
+    """In float64, with rows whose sums are 1 to its precision, as metrics of others ask for."""
+    proba = classifier.predict_proba(X).astype(np.float64)
+    return np.asarray(proba / proba.sum(axis=1, keepdims=True))
+
+
+def _cross_validated(
+    train: _Rows, prototypes: Prototypes, groups: np.ndarray, n_folds: int, random_state: int
+) -> HeldOut | None:
+    """Every image by a classifier that has not seen it, nor one that looks like it."""
+    names, counts = np.unique(train.y, return_counts=True)
+    n_parts = min(n_folds, int(counts.max()))
+    rare = np.isin(train.y, names[counts < 2])
+    if n_parts < 2:
+        return None
+    folds = StratifiedGroupKFold(n_parts, shuffle=True, random_state=random_state)
+    proba = np.full((len(train.y), len(prototypes.labels)), np.nan)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # it keeps its text
+        for fitted, tested in folds.split(train.X, train.y, groups):
+            chosen = np.union1d(fitted, np.flatnonzero(rare))
+            asked = tested[~rare[tested]]
+            if len(asked) and len(chosen):
+                part = BayesAdapterClassifier(prototypes).fit(train.X[chosen], train.y[chosen])
+                proba[asked] = _proba(part, train.X[asked])
+    known = ~np.isnan(proba).any(axis=1)
+    shown = _Rows(train.paths[known], train.y[known], train.X[known])
+    if not len(shown.y):
+        return None
+    how = f"images held out in turn, in {n_parts} parts"
+    labels = np.asarray(prototypes.labels)
+    return HeldOut(shown.paths, shown.y, proba[known], _zero_shot(shown, prototypes), labels, how)
+
+
+def _selective(
+    classifier: BayesAdapterClassifier,
+    train: _Rows,
+    val: _Rows | None,
+    goal: dict[str, float],
+    random_state: int,
+) -> tuple[SelectiveClassifier, str]:
+    """The classifier with a threshold, and what was asked of it."""
+    ((name, value),) = goal.items()
+    said = {
+        "threshold": "as asked for",
+        "coverage": f"so that {value:.0%} of such images are accepted",
+        "target_risk": f"so that at most {value:.1%} of what is accepted is wrong (with 95 % "
+        "confidence)",
+    }[name]
+    if name == "threshold" or val is not None:
+        rows = train if val is None else val
+        selective = SelectiveClassifier(FrozenEstimator(classifier)).set_params(**goal)
+        return selective.fit(rows.X, rows.y), said
+    unfitted = BayesAdapterClassifier(classifier.prototypes)
+    selective = SelectiveClassifier(unfitted, random_state=random_state).set_params(**goal)
+    return selective.fit(train.X, train.y), said

@@ -1,0 +1,182 @@
+"""From images to a fitted pipeline: what is learned from, what is measured, what is said."""
+
+import shutil
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, log_loss
+
+from skclip import BayesAdapterClassifier, ClassPrompts, CLIPFeaturizer, SelectiveClassifier
+from skclip.cli import main
+from skclip.datasets import save_digits_images, tiny_clip
+from skclip.exceptions import DatasetError, ImageError
+from skclip.metrics import expected_calibration_error
+from skclip.workflow import check_dataset, fit_dataset
+
+MODEL = {"pretrained": tiny_clip(), "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """Ten classes of twelve turned digits; some of each as test in another folder."""
+    folder = tmp_path_factory.mktemp("digits")
+    paths, _ = save_digits_images(folder / "plain", n_per_class=12, shift="rotated")
+    for i, path in enumerate(paths):
+        target = folder / "split" / ("test" if i // 10 % 2 else "train") / path.parent.name
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fitted(digits):
+    return fit_dataset(digits / "split", **MODEL)
+
+
+def test_a_test_split_is_measured_and_not_learned_from(digits, fitted):
+    """By what the estimators say when they are called one by one."""
+    assert fitted.measured.how == "the split test"
+    assert all("/train/" in path for path in fitted.train)
+    assert all("/test/" in path for path in fitted.measured.paths)
+    clip = CLIPFeaturizer(**MODEL)
+    classifier = BayesAdapterClassifier(ClassPrompts(clip))
+    classifier.fit(clip.transform(fitted.train), fitted.y_train)
+    proba = classifier.predict_proba(clip.transform(fitted.measured.paths))
+    np.testing.assert_allclose(fitted.measured.proba, proba, atol=1e-6)
+    np.testing.assert_allclose(
+        fitted.pipeline.predict_proba(list(fitted.measured.paths)), proba, atol=1e-4
+    )
+
+
+def test_metrics_are_those_of_the_predictions_with_intervals(fitted):
+    measured = fitted.measured
+    found = measured.metrics["adapted"]
+    predicted = measured.labels[measured.proba.argmax(axis=1)]
+    assert found["accuracy"].value == accuracy_score(measured.y, predicted)
+    assert found["log_loss"].value == pytest.approx(log_loss(measured.y, measured.proba))
+    ece = expected_calibration_error(measured.y, measured.proba)
+    assert found["expected_calibration_error"].value == pytest.approx(ece)
+    assert all(value.low < value.value < value.high for value in found.values())
+    text = fitted.text()
+    assert f"{100 * found['accuracy'].value:.1f} [" in text
+    assert "On the split test (60 images):" in text
+
+
+def test_every_class_is_told_whether_adapting_beat_the_prompts(fitted):
+    measured = fitted.measured
+    codes = np.searchsorted(measured.labels, measured.y)
+    every = np.arange(len(codes))
+    logs = np.log(measured.proba[every, codes]) - np.log(measured.zero_shot_proba[every, codes])
+    for code, gain in enumerate(measured.gains):
+        assert gain.log_gain == pytest.approx(logs[codes == code].mean(), abs=1e-9)
+        assert gain.n_images == np.count_nonzero(codes == code)
+        expected = "better" if gain.log_gain > 0 else "worse"
+        if abs(gain.log_gain) <= gain.half_width:
+            expected = "not to be told apart"
+        if gain.n_images < 5:
+            expected = "too few to tell"
+        assert gain.verdict == expected
+    assert f"by class: {sum(g.verdict == 'better' for g in measured.gains)} better" in fitted.text()
+
+
+def test_without_a_test_split_every_image_is_predicted_by_folds_that_have_not_seen_it(digits):
+    """Probabilities of its label are lower than of a classifier that was fitted on it."""
+    report = fit_dataset(digits / "plain", **MODEL)
+    assert len(report.measured.y) == 120
+    assert report.measured is report.left_out
+    assert len(report.train) == 120
+    codes = np.searchsorted(report.measured.labels, report.measured.y)
+    seen = report.pipeline.predict_proba(list(report.measured.paths))
+    every = np.arange(120)
+    assert np.log(report.measured.proba[every, codes]).mean() < np.log(seen[every, codes]).mean()
+    assert "held out in turn, in 5 parts" in report.text()
+
+
+def test_copies_do_not_make_numbers_better(digits, tmp_path):
+    """Every image is there twice, the second time saved anew: both are in one fold."""
+    from PIL import Image
+
+    shutil.copytree(digits / "plain", tmp_path / "twice")
+    for path in sorted((tmp_path / "twice").glob("*/*.png")):
+        with Image.open(path) as image:
+            image.save(path.with_name(f"again {path.name}"), compress_level=1)
+    check = check_dataset(tmp_path / "twice")
+    groups = check.groups(check.usable().train.paths)
+    assert len(set(groups)) <= 120
+    once = fit_dataset(digits / "plain", **MODEL).measured.metrics["adapted"]["log_loss"]
+    twice = fit_dataset(check, **MODEL).measured.metrics["adapted"]["log_loss"]
+    assert twice.value > once.value - 0.05
+
+
+def test_a_wrong_label_is_found_in_the_support(digits, tmp_path):
+    shutil.copytree(digits / "plain", tmp_path / "wrong")
+    moved = sorted((tmp_path / "wrong" / "seven").iterdir())[0]
+    moved.rename(tmp_path / "wrong" / "zero" / moved.name)
+    report = fit_dataset(tmp_path / "wrong", **MODEL)
+    found = {path.split("/")[-1]: taken for path, _, taken, _ in report.label_errors}
+    assert found[moved.name] == "seven"
+    assert "Labels that are probably wrong" in report.text()
+
+
+@pytest.mark.parametrize("goal", [{"target_risk": 0.3}, {"coverage": 0.8}, {"threshold": 0.7}])
+def test_a_threshold_is_chosen_on_images_that_were_not_learned_from(digits, goal):
+    report = fit_dataset(digits / "plain", **MODEL, **goal)
+    last = report.pipeline[-1]
+    assert isinstance(last, SelectiveClassifier)
+    assert last.n_calibration_ == (0 if "threshold" in goal else 60)
+    assert f"It abstains below a confidence of {last.threshold_:.3f}" in report.text()
+    if "coverage" in goal:
+        assert 0.75 < last.calibration_score_.coverage <= 0.9
+
+
+def test_a_class_without_images_keeps_its_text(digits, tmp_path):
+    shutil.copytree(digits / "plain", tmp_path / "lacking")
+    shutil.rmtree(tmp_path / "lacking" / "nine")
+    (tmp_path / "lacking" / "nine").mkdir()
+    report = fit_dataset(tmp_path / "lacking", **MODEL)
+    assert list(report.pipeline.classes_) == sorted(report.pipeline.classes_)
+    nines = sorted((digits / "plain" / "nine").iterdir())
+    assert (report.pipeline.predict(nines) == "nine").mean() > 0.3
+
+
+def test_one_image_of_each_class_is_fitted_and_not_measured(tmp_path):
+    save_digits_images(tmp_path, n_per_class=1)
+    report = fit_dataset(tmp_path, **MODEL)
+    assert report.measured is None
+    assert "Nothing could be held out" in report.text()
+
+
+def test_what_cannot_be_fitted_is_an_error(digits, tmp_path):
+    (tmp_path / "one" / "zero").mkdir(parents=True)
+    path = sorted((digits / "plain" / "zero").iterdir())[0]
+    shutil.copy(path, tmp_path / "one" / "zero")
+    with pytest.raises(DatasetError, match="needs two classes at least; got 'zero'"):
+        fit_dataset(tmp_path / "one", **MODEL)
+    with pytest.raises(ValueError, match="At most one of target_risk, coverage and threshold"):
+        fit_dataset(digits / "plain", **MODEL, coverage=0.5, threshold=0.5)
+    shutil.copytree(digits / "plain", tmp_path / "broken")
+    (tmp_path / "broken" / "zero" / "x.png").write_bytes(b"no image")
+    with pytest.raises(ImageError, match=r"1 are not: zero/x.png"):
+        fit_dataset(tmp_path / "broken", **MODEL)
+    assert len(fit_dataset(tmp_path / "broken", **MODEL, on_error="skip").train) == 120
+
+
+def test_embedded_images_are_fitted_without_reading_them_again(digits, tmp_path, monkeypatch):
+    """Labels are the folders of the paths; the model is that of the embeddings."""
+    command = ["embed", str(digits / "split"), "--pretrained", tiny_clip(), "--quiet"]
+    assert main([*command, "--out", str(tmp_path / "features")]) == 0
+    expected = fit_dataset(digits / "split", **MODEL)
+
+    def refuse(*arguments):
+        raise AssertionError("an image was read")
+
+    monkeypatch.setattr(CLIPFeaturizer, "transform", refuse)
+    report = fit_dataset(tmp_path / "features")
+    monkeypatch.undo()
+    np.testing.assert_allclose(report.measured.proba, expected.measured.proba, atol=1e-4)
+    with pytest.raises(DatasetError, match="The model must be that of the embeddings"):
+        fit_dataset(tmp_path / "features", model="ViT-B-32", pretrained="openai")
+    lines = (tmp_path / "features" / "paths.txt").read_text().splitlines()
+    (tmp_path / "features" / "paths.txt").write_text("\n".join([*lines[::-1], ""]))
+    with pytest.raises(ValueError, match=r"paths.txt must name the image of every row"):
+        fit_dataset(tmp_path / "features")
