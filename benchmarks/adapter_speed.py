@@ -28,14 +28,13 @@ QUICK_SIZE = (60, 48, 6)
 PREDICTED = (16_000, 512, 1000, 50_000)
 # What one fit may take, in seconds.
 BAR = 30.0
-# Meta-estimators are as fast as what they wrap.
-WRAPPERS = ("DeepEnsembleClassifier", "SelectiveClassifier")
 
 
 def adapters():
-    """Name -> class of every classifier that takes prototypes and no other classifier."""
-    names = [n for n in skclip.__all__ if n.endswith("Classifier") and n not in WRAPPERS]
-    return {name: getattr(skclip, name) for name in names}
+    """Name -> class of every classifier that takes no other, as fast as which a wrapper is."""
+    classes = {n: getattr(skclip, n) for n in skclip.__all__ if n.endswith("Classifier")}
+    wraps = {n: "estimator" in inspect.signature(cls).parameters for n, cls in classes.items()}
+    return {name: cls for name, cls in classes.items() if not wraps[name]}
 
 
 def make_data(n, d, c, n_test=1):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 
 from skclip.utils.arrays import as_array, is_tensor
@@ -65,6 +66,8 @@ def _without_torch(values: Any, name: str) -> Any:
 
 def _images(X: Any) -> str | None:
     """What X is, if that is images, names of files, or something that yields them."""
+    if issparse(X):  # of which some are mappings
+        return None
     if isinstance(X, str | bytes | os.PathLike | Mapping | Iterator):
         return f"a {type(X).__name__}"
     n_axes = getattr(X, "ndim", 0)

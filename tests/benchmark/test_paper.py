@@ -46,6 +46,8 @@ def test_the_study_of_the_paper_has_all_data_sets_with_both_backbones(config):
     assert (config["shots"], config["seeds"]) == ([1, 2, 4, 8, 16, 32], [1, 2, 3])
 
 
+# The trees have the same few images in every split.
+@pytest.mark.filterwarnings("ignore:.* are also among those:skclip.exceptions.StudyWarning")
 def test_the_study_of_the_paper_runs_from_trees_of_images(config, tmp_path):
     """All fifteen layouts through readers, the tiny CLIP, fits and shifts."""
     tables = []

@@ -38,9 +38,10 @@ def test_what_systems_leave_beside_images_is_no_image(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "link").symlink_to(tmp_path)
-    paths, left_out = search_images(tmp_path, exclude="b*")
+    paths, left_out, places = search_images(tmp_path, exclude="b*")
     assert paths == [tmp_path / "a.jpg"]
     assert left_out == {"hidden": 4, ".txt": 1, "without an ending": 1, "links to folders": 1}
+    assert places["links to folders"] == [tmp_path / "link"]
 
 
 @pytest.mark.parametrize("ending", ["heic", "HEIF", "avif", "jfif", "jp2", "tif", "mpo"])

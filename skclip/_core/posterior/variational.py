@@ -232,17 +232,23 @@ def maximize_bound(
 
 
 def kinds_of_rows(data: Observations) -> Tensor:
-    """(n,) a number of every row, equal for copies, whatever their order and the basis."""
-    c = data.base.shape[1]
-    total = data.phi.new_zeros(c).index_add(0, data.y, data.sample_weight)
-    means = data.phi.new_zeros(c, data.phi.shape[1])
-    means.index_add_(0, data.y, data.sample_weight[:, None] * data.phi)
+    """(n,) a number of every row, equal for copies, whatever their order and the basis.
+
+    Rows without weight count nothing and change no number of the others.
+    """
+    c, counts = data.base.shape[1], data.sample_weight > 0
+    a, y = data.sample_weight[counts], data.y[counts]
+    total = a.new_zeros(c).index_add(0, y, a)
+    phi = data.phi[counts]
+    phi = phi - (a / a.sum()) @ phi
+    means = phi.new_zeros(c, phi.shape[1]).index_add(0, y, a[:, None] * phi)
     means /= total.clamp(min=torch.finfo(total.dtype).tiny)[:, None]
     # Along any direction that the rows themselves determine.
-    place = data.phi @ (torch.cos(torch.arange(c).to(total)) @ means)
+    place = phi @ (torch.cos(torch.arange(c).to(total)) @ means)
     step = _SAME_PLACE * place.abs().max().clamp(min=torch.finfo(total.dtype).tiny)
-    both = torch.stack([data.y.to(total), (place / step).round()], dim=1)
-    kind: Tensor = torch.unique(both, dim=0, return_inverse=True)[1]
+    both = torch.stack([y.to(total), (place / step).round()], dim=1)
+    kind = torch.zeros_like(data.y)
+    kind[counts] = torch.unique(both, dim=0, return_inverse=True)[1]
     return kind
 
 
