@@ -113,10 +113,11 @@ def report(rows, write):
             table.append((dataset, shots, *("" if text == "nan" else text for text in numbers)))
         ratios = [float(row[7]) for row in table if row[7]]
         covered = [float(row[3]) for row in table if row[1] > 1]
+        mean_ratio, largest = np.mean(ratios), max(ratios)
         title = (
             f'Sets at 90 %, score "{score}", means of {len(SEEDS)} supports. From 2 images: '
             f"coverage {min(covered):.1f} to {max(covered):.1f} %, size over that of split "
-            f"conformal {np.mean(ratios):.2f} on average, {max(ratios):.2f} at most"
+            f"conformal {mean_ratio:.2f} on average, {largest:.2f} at most"
         )
         print(f"\n{title}\n{plain_table(HEADER, table)}")
         parts.append(list_table(title, HEADER, table))

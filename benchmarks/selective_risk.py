@@ -1,4 +1,4 @@
-"""Does SelectiveClassifier keep its promise on real CLIP features, and what does it cost?
+"""Does SelectiveClassifier's rule keep its promise on real CLIP features, and what does it cost?
 
 Run it as ``SKCLIP_FEATURE_SETS=folder OMP_NUM_THREADS=1 python benchmarks/selective_risk.py``.
 

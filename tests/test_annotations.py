@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 import skclip
-from skclip import benchmark, exceptions, features
+from skclip import benchmark, exceptions, features, workflow
 
 PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 
@@ -67,7 +67,7 @@ def unannotated(function):
 
 def annotated_public_objects():
     exempt = not_annotated_yet()
-    for module in (skclip, features, benchmark, exceptions):
+    for module in (skclip, features, benchmark, workflow, exceptions):
         for name, value in public_objects(module):
             package = ".".join(getattr(value, "__module__", "").split(".")[:2])
             if callable(value) and package not in exempt:

@@ -68,6 +68,7 @@ def test_drift_prints_what_is_noticed():
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
+        ("prediction_sets.py", "size over that of split"),
         ("selective_risk.py", "Stated: at most 5 % of the draws"),
         ("out_of_distribution.py", "mutual_information"),
         ("active_learning.py", "random, balanced"),

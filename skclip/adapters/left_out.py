@@ -14,20 +14,22 @@ __all__ = ["LeftOut", "left_out_step"]
 
 
 class LeftOut(NamedTuple):
-    """Left-out models of a fitted adapter.
+    """Left-out models of a fitted adapter, as arrays.
 
-    images (k,) and classes (k,) ascending are the pairs whose logits a left-out image moves.
+    directions (r', k) move the logits of k pairs of an image, images (k,), and a class, classes
+    (k,) ascending.
     """
 
-    estimator: BaseAdapterClassifier
-    models: LeftOutModels
+    directions: np.ndarray
     images: np.ndarray
     classes: np.ndarray
 
-    def logits(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+    def logits(self, estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Logits (n, c) of rows by the whole model, and what left-out images add (n, k)."""
-        rows = torch.from_numpy(self.estimator.check_rows(X)).to(self.models.frame.basis)
-        return self.estimator.logits(X), self.models.shifts(rows).numpy()
+        frame = estimator._fitted_model().frame
+        rows = torch.from_numpy(estimator.check_rows(X)).to(frame.basis)
+        phi = frame.coordinates(rows)[0].numpy().astype(self.directions.dtype)
+        return estimator.logits(X), phi @ self.directions
 
 
 def left_out_step(
@@ -63,4 +65,4 @@ def left_out_step(
         torch.ones_like(rows[:, 0]) if weight is None else torch.as_tensor(weight).to(rows),
         torch.arange(len(rows)) if groups is None else torch.from_numpy(groups),
     )
-    return LeftOut(estimator, models, models.images.numpy(), models.classes.numpy())
+    return LeftOut(models.directions.numpy(), models.images.numpy(), models.classes.numpy())

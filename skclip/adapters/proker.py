@@ -98,8 +98,10 @@ class ProKeRClassifier(BaseAdapterClassifier):
 
     Scores are not probabilities: the temperature is what makes them so.
 
-    The cost is O(n^3) for each of nine candidates and 8 n^2 bytes; predicting takes O(n (d + c))
-    per row, in chunks that bound the memory of the kernel.
+    Candidates are tried downhill from the centre, first of the ridge and then of beta, beyond 1500
+    rows in single precision. The cost is O(n^3) for each of them, usually five or six, and three
+    times 8 n^2 bytes; predicting takes O(n (d + c)) per row, in chunks that bound the memory of the
+    kernel.
 
     References
     ----------

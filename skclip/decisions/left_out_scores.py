@@ -19,7 +19,7 @@ from scipy.special import log_softmax, logsumexp
 from skclip.adapters.left_out import LeftOut
 from skclip.decisions.conformity_scores import SCORES
 
-__all__ = ["FoldScores", "StepScores", "Support"]
+__all__ = ["FoldScores", "StepScores", "Support", "all_columns", "own_log_proba"]
 
 _NUMBERS_PER_BLOCK = 2**22
 # Of logits in single precision: equal scores count as equal.
@@ -49,7 +49,7 @@ class Support:
 class FoldScores:
     """Models without a fold each: refits, for classifiers of every kind.
 
-    fold (n,) is the model that a row was not in; scores (n,) those of the labels by it; columns
+    fold (n,) is the model that a row was not in; own (n, c) log-probabilities by it; columns
     say which of the classes each model knows.
     """
 
@@ -57,24 +57,28 @@ class FoldScores:
     models: list[Any]
     columns: list[np.ndarray]
     fold: np.ndarray
-    scores: np.ndarray
+    own: np.ndarray
     score: str
+
+    @property
+    def scores(self) -> np.ndarray:
+        """(n,) of the labels."""
+        return SCORES[self.score](self.own)[np.arange(len(self.own)), self.support.y]
 
     def count(self, X: Any, by_class: bool) -> np.ndarray:
         """(m, c) support images that conform no better than each label of the rows."""
         total: Any = 0.0
+        old, weight = self.scores, self.support.weight
         for k, (model, columns) in enumerate(zip(self.models, self.columns, strict=True)):
             new = SCORES[self.score](all_columns(model, X, columns, self.support.n_classes))
             out = np.empty_like(new)
             rows = np.flatnonzero(self.fold == k)
             if not by_class:
-                out = _count_at_least(new, self.scores[rows], self.support.weight[rows])
+                out = _count_at_least(new, old[rows], weight[rows])
             else:
                 for c in range(self.support.n_classes):
                     own = rows[self.support.y[rows] == c]
-                    out[:, c] = _count_at_least(
-                        new[:, c], self.scores[own], self.support.weight[own]
-                    )
+                    out[:, c] = _count_at_least(new[:, c], old[own], weight[own])
             total = total + out
         return np.asarray(total)
 
@@ -95,22 +99,24 @@ def _count_at_least(new: np.ndarray, old: np.ndarray, weight: np.ndarray) -> np.
     return below[-1] - below[np.searchsorted(old[order], new - 1e-12)]
 
 
+def own_log_proba(estimator: Any, left_out: LeftOut, X: Any, images: np.ndarray) -> np.ndarray:
+    """(n, c) log-probabilities of the support by the models without the image of each row."""
+    logits, shifts = left_out.logits(estimator, X)
+    rows, pairs = np.nonzero(images[:, None] == left_out.images)
+    logits = logits.astype(np.float64)
+    np.add.at(logits, (rows, left_out.classes[pairs]), shifts[rows, pairs])
+    return log_softmax(logits, axis=1)
+
+
 @dataclass(frozen=True)
 class StepScores:
     """Models that are one step away from the fit, see ``skclip.adapters.left_out``."""
 
     support: Support
+    estimator: Any
     left_out: LeftOut
     own: np.ndarray  # (n, c) log-probabilities of the support by the models without them
     score: str
-
-    @classmethod
-    def of(cls, left_out: LeftOut, X: Any, support: Support, score: str) -> "StepScores":
-        logits, shifts = left_out.logits(X)
-        rows, pairs = np.nonzero(support.images[:, None] == left_out.images)
-        logits = logits.astype(np.float64)
-        np.add.at(logits, (rows, left_out.classes[pairs]), shifts[rows, pairs])
-        return cls(support, left_out, log_softmax(logits, axis=1), score)
 
     @property
     def scores(self) -> np.ndarray:
@@ -127,7 +133,7 @@ class StepScores:
         step = max(1, _NUMBERS_PER_BLOCK // width)
         parts = []
         for first in range(0, len(X), step):
-            logits, shifts = self.left_out.logits(X[first : first + step])
+            logits, shifts = self.left_out.logits(self.estimator, X[first : first + step])
             logits = logits.astype(np.float32)
             logits -= logsumexp(logits, axis=1, keepdims=True)
             if limits is None:

@@ -8,16 +8,23 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags, indexable
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from skclip.adapters.base import BaseAdapterClassifier, fit_method
 from skclip.adapters.images import group_codes
-from skclip.adapters.left_out import left_out_step
+from skclip.adapters.left_out import LeftOut, left_out_step
 from skclip.decisions.abstention import checked_labels
 from skclip.decisions.conformity_scores import SCORES
-from skclip.decisions.left_out_scores import FoldScores, StepScores, Support, all_columns
+from skclip.decisions.left_out_scores import (
+    FoldScores,
+    StepScores,
+    Support,
+    all_columns,
+    own_log_proba,
+)
 from skclip.decisions.wrapped import PassesProbabilities, unwrap
 from skclip.exceptions import GuaranteeWarning
 from skclip.prompts import Prototypes
@@ -95,6 +102,18 @@ class PredictionSetClassifier(
     method_ : {"step", "refit"}
     n_support_ : int
         Number of images.
+    support_codes_, support_images_ : ndarray of shape (n_samples,)
+        Position of each support row's label in ``classes_``, and the number of its image.
+    support_log_proba_ : ndarray of shape (n_samples, n_classes)
+        Log-probabilities of every support row under the model without its image.
+    left_out_directions_, left_out_images_, left_out_classes_ : ndarray
+        Steps to the left-out models, see ``skclip.adapters.left_out``; only of a step.
+    estimators_ : list of classifier, folds_ : ndarray of shape (n_samples,)
+        The models without a fold each, and the fold of each support row; only of refits.
+    is_conditional_ : ndarray of shape (n_classes,), bool
+        Whether a label is compared with images of its own class only.
+    level_, conformity_score_ : float, str
+        The parameters of this fit.
     support_scores_ : ndarray of shape (n_samples,)
         Score of the label of every support row under the model without its image.
     guaranteed_coverage_ : float
@@ -212,74 +231,87 @@ class PredictionSetClassifier(
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.estimator_, name):
                 setattr(self, name, getattr(self.estimator_, name))
-        codes = np.searchsorted(self.classes_, y)
-        support = Support.of(codes, images, len(self.classes_))
+        self.support_codes_, self.support_images_ = np.searchsorted(self.classes_, y), images
         self.n_support_ = int(images.max()) + 1
-        self._scores = self._left_out(X, y, None if groups is None else images, support)
-        self.support_scores_ = self._scores.scores
-        self._warn_of_few_images(support)
+        self.level_, self.conformity_score_ = self.confidence_level, self.conformity_score
+        self._leave_out(X, y, None if groups is None else images)
+        self.support_scores_ = self._left_out_scores().scores
+        self._warn_of_few_images()
         return self
 
-    def _left_out(
-        self, X: Any, y: np.ndarray, groups: np.ndarray | None, support: Support
-    ) -> StepScores | FoldScores:
+    def _leave_out(self, X: Any, y: np.ndarray, groups: np.ndarray | None) -> None:
+        """Set what left-out models are made of: steps, or fitted estimators."""
         last, rows = unwrap(self.estimator_, X)
         step = None if self.method == "refit" else left_out_step(last, rows, y, groups)
         if step is not None:
             self.method_, self.guaranteed_coverage_ = "step", np.nan
-            return StepScores.of(step, rows, support, self.conformity_score)
+            self.left_out_directions_, self.left_out_images_, self.left_out_classes_ = step
+            self.support_log_proba_ = own_log_proba(last, step, rows, self.support_images_)
+            return
         if self.method == "step":
             raise ValueError(
                 "method='step' needs BayesAdapterClassifier with text, posterior='map' and no "
                 f"class_weight; got {type(last).__name__} otherwise. Use method='auto'."
             )
-        self.method_ = "refit"
-        return self._refit(X, y, groups, support)
-
-    def _refit(
-        self, X: Any, y: np.ndarray, groups: np.ndarray | None, support: Support
-    ) -> FoldScores:
-        fold = self._folds(support)
-        n_folds = int(fold.max()) + 1
+        self.method_, self.folds_ = "refit", self._folds()
+        n, n_folds = self.n_support_, int(self.folds_.max()) + 1
         estimator = _with_labelled_prototypes(self.estimator, self.estimator_)
 
         def without(k: int) -> Any:
-            rows = np.flatnonzero(fold != k)
+            rows = np.flatnonzero(self.folds_ != k)
             codes = None if groups is None else np.unique(groups[rows], return_inverse=True)[1]
             return _fitted(estimator, safe_indexing(X, rows), y[rows], codes)
 
-        models = Parallel(n_jobs=self.n_jobs)(delayed(without)(k) for k in range(n_folds))
-        columns = [np.searchsorted(self.classes_, model.classes_) for model in models]
-        scores = np.empty(len(y))
-        for k, model in enumerate(models):
-            rows = np.flatnonzero(fold == k)
-            own = all_columns(model, safe_indexing(X, rows), columns[k], support.n_classes)
-            scores[rows] = SCORES[self.conformity_score](own)[np.arange(len(rows)), support.y[rows]]
-        n, K = self.n_support_, n_folds
-        lost = 0.0 if n == K else min(2 * (1 - 1 / K) / (n / K + 1), (1 - K / n) / (K + 1))
+        self.estimators_ = Parallel(n_jobs=self.n_jobs)(delayed(without)(k) for k in range(n_folds))
+        self.support_log_proba_ = np.empty((len(y), len(self.classes_)))
+        for k, model in enumerate(self.estimators_):
+            rows = np.flatnonzero(self.folds_ == k)
+            columns = np.searchsorted(self.classes_, model.classes_)
+            self.support_log_proba_[rows] = all_columns(
+                model, safe_indexing(X, rows), columns, len(self.classes_)
+            )
+        lost = 0.0
+        if n_folds < n:
+            lost = min(2 * (1 - 1 / n_folds) / (n / n_folds + 1), (1 - n_folds / n) / (n_folds + 1))
         bound = 1 - 2 * (1 - self.confidence_level) - 1 / (n + 1) - lost
         self.guaranteed_coverage_ = max(0.0, bound)
-        return FoldScores(support, models, columns, fold, scores, self.conformity_score)
 
-    def _folds(self, support: Support) -> np.ndarray:
+    def _left_out_scores(self) -> StepScores | FoldScores:
+        support = Support.of(self.support_codes_, self.support_images_, len(self.classes_))
+        own, score = self.support_log_proba_, self.conformity_score_
+        if self.method_ == "refit":
+            columns = [np.searchsorted(self.classes_, m.classes_) for m in self.estimators_]
+            return FoldScores(support, self.estimators_, columns, self.folds_, own, score)
+        last = self.estimator_
+        while not isinstance(last, BaseAdapterClassifier):
+            last = last[-1] if isinstance(last, Pipeline) else last.estimator
+        steps = self.left_out_directions_, self.left_out_images_, self.left_out_classes_
+        return StepScores(support, last, LeftOut(*steps), own, score)
+
+    def _folds(self) -> np.ndarray:
         """(n,) fold of every row; images stay together."""
         n = self.n_support_
         if self.cv is None and n <= _MOST_REFITS:
-            return support.images
+            return self.support_images_
         n_folds = self.cv
         if n_folds is None:
-            n_folds = max(2, min(_DEFAULT_FOLDS, round(support.class_sizes.max())))
+            n_folds = max(2, min(_DEFAULT_FOLDS, round(self._class_sizes().max())))
         if n_folds > n:
             raise ValueError(f"cv must be at most the number of images; got {n_folds} and {n}.")
         # Images of a class side by side, in random order, are dealt out like cards.
         label = np.empty(n, dtype=np.intp)
-        label[support.images] = support.y
+        label[self.support_images_] = self.support_codes_
         order = np.lexsort((np.random.default_rng(0).random(n), label))
         fold = np.empty(n, dtype=np.intp)
         fold[order] = np.arange(n) % n_folds
-        return fold[support.images]
+        return fold[self.support_images_]
 
-    def _warn_of_few_images(self, support: Support) -> None:
+    def _class_sizes(self) -> np.ndarray:
+        """(c,) images of each class."""
+        codes, images = self.support_codes_, self.support_images_
+        return Support.of(codes, images, len(self.classes_)).class_sizes
+
+    def _warn_of_few_images(self) -> None:
         alpha = 1 - self.confidence_level
         fewest = int(np.ceil(0.5 / alpha - 1 - 1e-9))
         if self.n_support_ < fewest:
@@ -290,11 +322,11 @@ class PredictionSetClassifier(
                 GuaranteeWarning,
                 stacklevel=3,
             )
-        self._by_class = np.zeros(support.n_classes, bool)
+        self.is_conditional_ = np.zeros(len(self.classes_), bool)
         if self.class_conditional:
             needed = max(1, int(np.ceil(1 / alpha - 1 - 1e-9)))
-            self._by_class = support.class_sizes > needed - 0.5
-            small = self.classes_[~self._by_class]
+            self.is_conditional_ = self._class_sizes() > needed - 0.5
+            small = self.classes_[~self.is_conditional_]
             if len(small):
                 warnings.warn(
                     f"class_conditional needs {needed} images of a class; got "
@@ -303,7 +335,6 @@ class PredictionSetClassifier(
                     GuaranteeWarning,
                     stacklevel=3,
                 )
-        self._class_sizes = support.class_sizes
 
     def predict_set(self, X: ArrayLike) -> np.ndarray:
         """Which labels are in the set of every row.
@@ -318,18 +349,16 @@ class PredictionSetClassifier(
             Columns in the order of ``classes_``. A row may have none with "lac".
         """
         check_is_fitted(self)
-        rows = X
-        if isinstance(self._scores, StepScores):
-            rows = np.asarray(unwrap(self.estimator_, X)[1])
-        alpha = 1 - self.confidence_level
-        members = np.zeros(0)
-        if not self._by_class.all():
-            count = self._scores.count(rows, by_class=False)
+        rows = X if self.method_ == "refit" else np.asarray(unwrap(self.estimator_, X)[1])
+        scores, alpha = self._left_out_scores(), 1 - self.level_
+        conditional, members = self.is_conditional_, np.zeros(0, bool)
+        if not conditional.all():
+            count = scores.count(rows, by_class=False)
             members = count + 0.5 > alpha * (self.n_support_ + 1)
-        if self._by_class.any():
-            count = self._scores.count(rows, by_class=True)
-            own = count + 0.5 > alpha * (self._class_sizes + 1)
-            members = np.where(self._by_class, own, members if members.size else own)
+        if conditional.any():
+            count = scores.count(rows, by_class=True)
+            own = count + 0.5 > alpha * (self._class_sizes() + 1)
+            members = np.where(conditional, own, members if members.size else own)
         return members
 
     def predict(self, X: ArrayLike) -> np.ndarray:

@@ -74,6 +74,12 @@ def debiased_calibration_error(
 
     Notes
     -----
+    "l1" takes off about 40 % of what chance adds where the classifier is calibrated, whatever the
+    number of samples, because the sum of the measured gaps stands in for the unknown true ones;
+    where gaps are larger than their noise it takes off nearly all. A calibrated classifier
+    still has about 0.019 on 200 samples and 0.006 on 2000, not 0. For a number without bias see
+    :func:`confidence_bias`.
+
     A bin with one sample has no measurable noise and contributes nothing. Neither estimator
     sees miscalibration that cancels within a bin, so both are lower bounds of the
     calibration error of the confidences themselves. There is no `sample_weight`: the noise

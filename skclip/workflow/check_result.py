@@ -11,7 +11,7 @@ from skclip.datasets import ImageDataset, ImageList
 from skclip.exceptions import DatasetError, ImageError
 from skclip.utils.messages import listing
 from skclip.workflow.findings import Finding
-from skclip.workflow.image_facts import ImageFacts, similar_pairs
+from skclip.workflow.image_facts import ImageFacts, alike_rows
 
 __all__ = ["DatasetCheck"]
 
@@ -126,9 +126,10 @@ class DatasetCheck:
         """
         small = np.stack([self.facts[path].small for path in paths])
         group = np.arange(len(small))
-        for i, j in similar_pairs(small, small):
-            if i < j:
-                group[group == group[j]] = group[i]
+        for row, alike in alike_rows(small):
+            known = group[alike]
+            if (known != group[row]).any():
+                group[np.isin(group, known)] = known.min()
         return group
 
     def shown(self, path: str | Path, split: str | None = None) -> str:

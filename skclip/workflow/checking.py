@@ -16,7 +16,7 @@ from skclip.features.image_reading import MAX_PIXELS
 from skclip.utils.image_files import FoundImages, image_formats, search_images
 from skclip.workflow.check_result import DatasetCheck
 from skclip.workflow.findings import Finding, in_order
-from skclip.workflow.image_facts import read_facts, similar_pairs
+from skclip.workflow.image_facts import alike_rows, read_facts
 
 __all__ = ["check_dataset"]
 
@@ -270,13 +270,11 @@ def _add_similar(
     kinds: dict[str, dict[str, str]],
 ) -> None:
     """Pairs of different files that look alike, within a split and of train with the others."""
-    paths = list(first)
-    small = np.stack([check.facts[path].small for path in paths]) if paths else np.empty((0, 1))
-    for i, j in similar_pairs(small, small):
-        (split, kept, label), (other_split, other, other_label) = first[paths[i]], first[paths[j]]
-        if i >= j or kept in kinds["conflicting labels"]:
-            continue
-        detail = kept if label == other_label else f"{kept}, of another class"
-        kind = "similar" if split == other_split else "similar across splits"
-        if kind == "similar" or split == "train":
-            kinds[kind].setdefault(other, detail)
+    paths = [p for p, (_, kept, _) in first.items() if kept not in kinds["conflicting labels"]]
+    if not paths:
+        return
+    for row, alike in alike_rows(np.stack([check.facts[path].small for path in paths])):
+        (split, kept, label), (own, item, own_label) = first[paths[alike[0]]], first[paths[row]]
+        if alike[0] < row and split in (own, "train"):
+            kind = "similar" if split == own else "similar across splits"
+            kinds[kind][item] = kept if label == own_label else f"{kept}, of another class"

@@ -12,7 +12,7 @@ from skclip.exceptions import ImageError
 from skclip.features.image_reading import MAX_PIXELS, decode, open_item, reasons
 from skclip.utils.image_files import image_formats
 
-__all__ = ["ImageFacts", "read_facts", "similar_pairs"]
+__all__ = ["ImageFacts", "alike_rows", "read_facts"]
 
 # Pixels of a side of the small copies that similar images are found by.
 _SIDE = 16
@@ -80,14 +80,14 @@ def _facts_of(path: str, max_pixels: int) -> ImageFacts:
     )
 
 
-def similar_pairs(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Positions of rows of two sets of small copies that show one image, as far as that is seen.
+def alike_rows(small: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Rows of small copies that have others like them, and the positions of all like it, sorted.
 
     Small copies that correlate: so an image is found again that was saved anew, resized or
-    brightened a little, and not if it was cropped, turned or mirrored. O(n m) for n and m rows.
+    brightened a little, and not if it was cropped, turned or mirrored. O(n^2) for n rows.
     """
-    step = max(1, _PAIRS_AT_ONCE // max(1, len(second)))
-    for start in range(0, len(first), step):
-        alike = first[start : start + step] @ second.T >= _ALIKE
-        for i, j in np.argwhere(alike).tolist():
-            yield start + i, j
+    step = max(1, _PAIRS_AT_ONCE // max(1, len(small)))
+    for start in range(0, len(small), step):
+        alike = small[start : start + step] @ small.T >= _ALIKE
+        for row in np.flatnonzero(alike.sum(axis=1) > 1).tolist():
+            yield start + row, np.flatnonzero(alike[row])

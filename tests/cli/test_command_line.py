@@ -184,7 +184,33 @@ def test_an_interrupt_ends_with_code_130(digits, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.splitlines()[-1] == "skclip: interrupted"
 
 
-@pytest.mark.parametrize("command", [[], ["embed"], ["cache"]], ids=str)
+COMMANDS = ("benchmark", "cache", "check", "embed", "fit", "label", "predict", "report")
+
+
+def options_of(command):
+    """The options of a command by name."""
+    parser = skclip.cli._parser()
+    (choice,) = [action for action in parser._actions if action.dest == "command"]
+    actions = choice.choices[command]._actions
+    return {name: action for action in actions for name in action.option_strings}
+
+
+def test_an_option_means_the_same_in_every_command():
+    """--on-error and --out but for what they default to, which is another thing in each."""
+    same = ("--device", "--batch-size", "--cache-dir", "--glob", "--exclude", "--model")
+    same += ("--pretrained", "--templates")
+    for name in same:
+        found = {c: options_of(c)[name] for c in COMMANDS if name in options_of(c)}
+        assert len(found) >= 2, name
+        assert len({(a.help, a.default, a.metavar) for a in found.values()}) == 1, name
+    images = ("benchmark", "embed", "fit", "label", "predict")
+    for command in images:
+        assert {"--device", "--batch-size", "--glob", "--exclude"} <= options_of(command).keys()
+        assert options_of(command)["--out"].required is False
+    assert {"--glob", "--exclude"} <= options_of("check").keys()
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=str)
 def test_help_teaches_by_example(command, capsys):
     with pytest.raises(SystemExit, match="0"):
         main([*command, "--help"])

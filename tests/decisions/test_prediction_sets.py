@@ -65,9 +65,9 @@ def test_steps_count_as_their_definition_does(score, views, by_class, data):
     sets.fit(data.X, data.y, groups=groups)
     assert sets.method_ == "step"
     assert np.isnan(sets.guaranteed_coverage_)
-    step, f = sets._scores.left_out, SCORES[score]
-    logits, shifts = step.logits(data.X_test[:60])
-    own_logits, own_shifts = step.logits(data.X)
+    step, f = sets._left_out_scores().left_out, SCORES[score]
+    logits, shifts = step.logits(sets.estimator_, data.X_test[:60])
+    own_logits, own_shifts = step.logits(sets.estimator_, data.X)
     most, least = np.zeros(logits.shape), np.zeros(logits.shape)
     for i in range(40):
         pairs = step.images == images[i]
@@ -80,7 +80,7 @@ def test_steps_count_as_their_definition_does(score, views, by_class, data):
         # Logits of up to 100 in single precision: scores this close may count either way.
         most += (gap >= -2e-5) / views
         least += (gap >= 2e-5) / views
-    found = sets._scores.count(data.X_test[:60], by_class)
+    found = sets._left_out_scores().count(data.X_test[:60], by_class)
     assert (least - 1e-5 <= found).all()
     assert (found <= most + 1e-5).all()
     assert np.median(most - least) == 0

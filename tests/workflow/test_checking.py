@@ -3,11 +3,13 @@
 import csv
 import time
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from skclip.exceptions import DatasetError, ImageError
 from skclip.workflow import KINDS, check_dataset
+from skclip.workflow.image_facts import alike_rows
 from tests.workflow.faults import folder, found_in, photograph, write_clean
 
 
@@ -132,3 +134,24 @@ def test_a_format_with_two_names_is_no_wrong_ending(tmp_path):
     with Image.open(tmp_path / "cat" / "phone.jpg") as image:
         assert image.format == "MPO"
     assert found_in(check_dataset(tmp_path)) == {}
+
+
+def test_frames_of_a_film_are_one_group_and_cost_no_more(tmp_path):
+    """Each is like each other, some only by way of a third."""
+    facts = np.repeat(np.eye(3, 768, dtype=np.float32), 2000, axis=0)
+    start = time.perf_counter()
+    first = {row: alike[0] for row, alike in alike_rows(facts)}
+    assert [first[row] for row in (0, 1999, 2000, 5999)] == [0, 0, 2000, 4000]
+    assert time.perf_counter() - start < 10
+    film = tmp_path / "film"
+    film.mkdir()
+    whole = np.asarray(photograph(0), float)
+    for i in range(4):  # each a little brighter on one side
+        shade = np.linspace(0, 10 * i, whole.shape[1])[None, :, None]
+        pixels = np.clip(whole * 0.7 + shade, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(film / f"{i}.png")
+    check = check_dataset(tmp_path)
+    small = np.stack([check.facts[str(film / f"{i}.png")].small for i in range(4)])
+    correlation = small @ small.T
+    assert correlation[0, 1] >= 0.9965 > correlation[0, 3]
+    assert len(set(check.groups([str(film / f"{i}.png") for i in range(4)]))) == 1

@@ -1,4 +1,4 @@
-r"""The models without one image each, asked for new rows.
+r"""The models without one image each, as steps from the whole one.
 
 One Newton step away from the rows g of an image, the weights of class c change by
 :math:`-A_c^{-1} \Phi_g^\top (I - h_g S_{gg})^{-1} f_g`, where :math:`A_c` is the curvature at the
@@ -18,7 +18,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skclip._core.posterior.block import Frame
 from skclip._core.posterior.gaussian_model import GaussianModel
 
 __all__ = ["LeftOutModels"]
@@ -33,11 +32,10 @@ _SMALLEST_REMAINDER = 1e-3
 class LeftOutModels:
     """Shifts of logits for k pairs of an image and a class.
 
-    directions (r', k) are in the coordinates of the frame and in units of the final logits;
-    images (k,) and classes (k,) say what the pairs are, classes ascending.
+    directions (r', k), times the coordinates of a row in the model's frame, are added to its
+    logits; images (k,) and classes (k,) say what the pairs are, classes ascending.
     """
 
-    frame: Frame
     directions: Tensor
     images: Tensor
     classes: Tensor
@@ -68,11 +66,7 @@ class LeftOutModels:
             classes.append(torch.full_like(members, c))
         # Single precision is enough for differences of logits, and twice as fast.
         steps = torch.cat(directions, dim=1).float()
-        return cls(model.frame, steps, torch.cat(owners), torch.cat(classes))
-
-    def shifts(self, X: Tensor) -> Tensor:
-        """(n, k) what is added to the logits of rows (n, d) of the pair's class."""
-        return self.frame.coordinates(X)[0].to(self.directions.dtype) @ self.directions
+        return cls(steps, torch.cat(owners), torch.cat(classes))
 
 
 def _directions(

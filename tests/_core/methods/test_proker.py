@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from skclip._core.linear.leave_one_out import Groups
+from skclip._core.methods import proker
 from skclip._core.methods.proker import (
     KernelGrid,
     half_spread,
@@ -120,3 +121,26 @@ def test_nothing_is_selected_where_nothing_can_be_left_out():
     p = make_problem(n=4)
     text = p.X @ p.prior_mean.T
     assert select(p.X, p.y, p.sample_weight, text, torch.arange(4), grid(), 5.0) is None
+
+
+@pytest.mark.parametrize("lowest", range(5))
+def test_a_search_downhill_finds_the_lowest_of_a_valley(lowest):
+    """From the first value, whatever the order of the others."""
+    values = (0.1, 0.01, 0.03, 0.3, 1.0)
+    asked = []
+
+    def loss(i):
+        asked.append(i)
+        return abs(math.log(values[i] / values[lowest]))
+
+    assert proker._downhill(values, loss) == lowest
+    assert proker._downhill(values[:1], loss) == 0
+
+
+@pytest.mark.parametrize("n", [1, 127, 128, 129, 300])
+def test_a_triangle_is_inverted_by_halves(n):
+    generator = torch.Generator().manual_seed(0)
+    A = torch.randn(n, n, generator=generator, dtype=torch.float64)
+    L = torch.linalg.cholesky(A @ A.T + n * torch.eye(n, dtype=torch.float64))
+    identity = torch.eye(n, dtype=torch.float64)
+    torch.testing.assert_close(proker._inverse_of_triangle(L) @ L, identity)

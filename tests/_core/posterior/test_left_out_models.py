@@ -31,8 +31,8 @@ def without(task, fitted, rows, **weights):
     ).fit(task.X[rows], task.y[rows], **weights)
 
 
-def moved(left_out, X, image):
-    logits, shifts = left_out.logits(X)
+def moved(fitted, left_out, X, image):
+    logits, shifts = left_out.logits(fitted, X)
     where = left_out.images == image
     logits[:, left_out.classes[where]] += shifts[:, where]
     return logits
@@ -46,7 +46,7 @@ def test_a_step_is_close_to_the_fit_without_the_image(task):
     errors, changes = [], []
     for image in range(0, 32, 3):
         truth = without(task, fitted, np.arange(32) != image).predict_proba(task.X_test)
-        step = softmax(moved(left_out, task.X_test, image), axis=1)
+        step = softmax(moved(fitted, left_out, task.X_test, image), axis=1)
         errors.append(np.abs(step - truth).sum())
         changes.append(np.abs(whole - truth).sum())
     assert np.sum(errors) < 0.35 * np.sum(changes)
@@ -68,7 +68,7 @@ def test_views_of_an_image_leave_together(task):
         truth = without(
             task, fitted, kept, sample_weight=weight[kept], groups=images[kept]
         ).predict_proba(task.X_test)
-        step = softmax(moved(left_out, task.X_test, image), axis=1)
+        step = softmax(moved(fitted, left_out, task.X_test, image), axis=1)
         errors.append(np.abs(step - truth).sum())
         changes.append(np.abs(whole - truth).sum())
     assert np.sum(errors) < 0.35 * np.sum(changes)
@@ -86,5 +86,5 @@ def test_there_is_no_step_where_the_prior_or_the_posterior_is_another(task):
         fitted = other.fit(*rows)
         step = left_out_step(fitted, *rows, None)
         if step is not None:  # an intercept with a proper prior has one
-            assert np.isfinite(log_softmax(moved(step, task.X_test, 0), axis=1)).all()
+            assert np.isfinite(log_softmax(moved(fitted, step, task.X_test, 0), axis=1)).all()
             assert other.fit_intercept is True
