@@ -180,6 +180,12 @@ def _log_proba(classifier: Any) -> nn.Module:
             f"Classifiers of skclip can be exported, alone or behind a CLIPFeaturizer; got {name}."
             f"{_remedy(classifier)}"
         )
+    own = SampleAdaptiveScaling, BaseAdapterClassifier
+    if type(classifier).predict_log_proba not in [kind.predict_log_proba for kind in own]:
+        raise ExportError(
+            f"A classifier must predict what its model says to be exported; got {name}, whose "
+            "predict_log_proba is its own. Write a module for what it adds."
+        )
     rows = _Rows(head_of(classifier.model_, name), classifier.normalize_)
     if isinstance(classifier, SampleAdaptiveScaling):
         return RescaledHead(_log_proba(classifier.estimator_), rows)

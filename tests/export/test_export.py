@@ -1,5 +1,6 @@
 """What is exported gives the probabilities of the estimator, in torch and in ONNX Runtime."""
 
+import inspect
 import json
 
 import numpy as np
@@ -30,6 +31,7 @@ from skclip import (
     Variational,
     ZeroShotClassifier,
 )
+from skclip.adapters.base import FittedModel
 from skclip.datasets import load_digits_images, make_clip_features, tiny_clip
 from skclip.exceptions import ExportError
 from skclip.export import to_onnx, to_torch
@@ -108,6 +110,34 @@ def test_onnx_runtime_gives_the_probabilities(data, name, tmp_path):
 @pytest.mark.parametrize("name", sorted(set(HEADS) - set(IN_ONNX)))
 def test_onnx_runtime_gives_the_probabilities_of_every_classifier(data, name, tmp_path):
     test_onnx_runtime_gives_the_probabilities(data, name, tmp_path)
+
+
+def concrete(kind):
+    """Every class of models that a fit may return."""
+    if not inspect.isabstract(kind) and kind.__module__.startswith("skclip."):
+        yield kind
+    for below in kind.__subclasses__():
+        yield from concrete(below)
+
+
+def test_no_model_is_left_out(data):
+    """A new one needs a formula of its own, and a case above."""
+    tested = set()
+    for make in HEADS.values():
+        classifier = make(data.prototypes).fit(data.X, data.y)
+        members = getattr(classifier, "estimators_", [classifier])
+        tested |= {type(member.model_) for member in members}
+    assert tested == set(concrete(FittedModel))
+
+
+def test_predictions_that_are_not_the_models_are_refused(data):
+    class Halved(ZeroShotClassifier):
+        def predict_log_proba(self, X):
+            return super().predict_log_proba(X) / 2
+
+    classifier = Halved(data.prototypes).fit(data.X, data.y)
+    with pytest.raises(ExportError, match="got Halved, whose predict_log_proba is its own"):
+        to_torch(classifier)
 
 
 # -- pipelines ------------------------------------------------------------------------
