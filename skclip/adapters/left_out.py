@@ -26,7 +26,7 @@ class LeftOut(NamedTuple):
 
     def logits(self, estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Logits (n, c) of rows by the whole model, and what left-out images add (n, k)."""
-        frame = estimator._fitted_model().frame
+        frame = _linear_model(estimator).frame
         rows = torch.from_numpy(estimator.check_rows(X)).to(frame.basis)
         phi = frame.coordinates(rows)[0].numpy().astype(self.directions.dtype)
         return estimator.logits(X), phi @ self.directions
@@ -45,7 +45,7 @@ def left_out_step(
     estimator : classifier
         Fitted on rows X (n, d) of labels y and images `groups` (n,) 0, 1, ..., None for one each.
     """
-    model = getattr(estimator, "_model", None)
+    model = _linear_model(estimator)
     if (
         not isinstance(estimator, BaseAdapterClassifier)
         or not isinstance(model, GaussianModel)
@@ -66,3 +66,8 @@ def left_out_step(
         torch.arange(len(rows)) if groups is None else torch.from_numpy(groups),
     )
     return LeftOut(models.directions.numpy(), models.images.numpy(), models.classes.numpy())
+
+
+def _linear_model(estimator: Any) -> Any:
+    """The model that a fit has published, if any."""
+    return getattr(estimator, "_model", None)
