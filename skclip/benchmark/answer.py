@@ -143,12 +143,10 @@ def _table(numbers, true, predicted, labels, n_draws, found, of):
         counts = np.bincount(wrong, minlength=len(labels))
         share = counts.max(initial=0) / max(1, int((true == code).sum()))
         taken.append(f"{labels[counts.argmax()]} ({share:.0%})" if len(wrong) else "")
-    percent = numbers[["recall", "precision"]].map(
-        lambda v: "" if np.isnan(v) else f"{100 * v:.0f}"
-    )
-    gap = numbers["overconfidence"].map(lambda v: "" if np.isnan(v) else f"{100 * v:+.0f}")
-    entries = percent.set_axis(["Recognised, %", "Right when said, %"], axis=1)
-    entries["Confidence too high by, points"] = gap
+    shares = numbers[["recall", "precision", "overconfidence"]]
+    entries = shares.map(lambda share: "" if np.isnan(share) else str(round(100 * share)))
+    titles = ["Recognised, %", "Right when said, %", "Confidence too high by, points"]
+    entries = entries.set_axis(titles, axis=1)
     entries["Most often taken for"] = taken
     entries.insert(0, "Images", numbers["images"] // n_draws)
     entries.index = entries.index.rename("Class")
