@@ -108,8 +108,10 @@ class PredictionSetClassifier(
         Log-probabilities of every support row under the model without its image.
     left_out_directions_, left_out_images_, left_out_classes_ : ndarray
         Steps to the left-out models, see ``skclip.adapters.left_out``; only of a step.
-    estimators_ : list of classifier, folds_ : ndarray of shape (n_samples,)
-        The models without a fold each, and the fold of each support row; only of refits.
+    estimators_ : list of classifier
+        The models without a fold each; only of refits.
+    folds_ : ndarray of shape (n_samples,)
+        Fold of each support row; only of refits.
     is_conditional_ : ndarray of shape (n_classes,), bool
         Whether a label is compared with images of its own class only.
     level_, conformity_score_ : float, str
