@@ -51,9 +51,9 @@ sphinx_gallery_conf = {
 html_theme = "pydata_sphinx_theme"
 html_title = f"skclip {release}"
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["site.css", "tables.css"]
 html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
-html_sidebars = {"index": [], "install": [], "architecture": [], "changes": []}
+html_sidebars = {"index": [], "decide": []}
 
 
 def skip_foreign_members(app, what, name, obj, skip, options):
