@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skclip import BayesAdapterClassifier, SelectiveClassifier, ZeroShotClassifier
+from skclip import BayesAdapterClassifier, Prototypes, SelectiveClassifier, ZeroShotClassifier
 from skclip.datasets import make_clip_features
 from skclip.exceptions import DriftWarning, GuaranteeWarning
 from skclip.metrics import risk_coverage_curve
@@ -480,9 +480,10 @@ def _less_five(estimator, X):
 def test_a_selection_score_that_is_not_one_number_per_row_is_refused():
     data = make_clip_features(4, 5, random_state=0)
     selective = SelectiveClassifier(
-        BayesAdapterClassifier(data.prototypes),
+        BayesAdapterClassifier(Prototypes(data.prototypes, np.arange(5))),
         coverage=0.5,
         selection_score=lambda estimator, X: estimator.predict_proba(X),
+        random_state=0,
     )
     with pytest.raises(ValueError, match="selection_score must return 10 numbers, one for each"):
         selective.fit(data.X, data.y)
