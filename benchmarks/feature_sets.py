@@ -97,7 +97,7 @@ METHODS = {
         LAPLACE,
     )
 }
-LEAST_SHOTS = {method.name: 2 for method in CROSS_VALIDATED} | {"lda": 2}
+LEAST_SHOTS = {method.name: 2 for method in CROSS_VALIDATED} | {"lda": 2, "lda-temperature": 4}
 # The table next to LogisticRegressionCV, on the cells that it can do.
 NEXT_TO_CV = ("bayes", "bayes-no-text", "logistic-regression-cv", "logistic-regression")
 # What one would use without a text, and the cells that all of it can do.
@@ -306,11 +306,12 @@ def report(rows, shots, write):
             of_default[single] = summaries["bayes"]
         several = [cell for cell in chosen if cell[2] >= min(LEAST_SHOTS.values())]
         needed = ("bayes-no-text", *WITHOUT_TEXT)
-        if single and all(cell in means.get(m, {}) for m in needed for cell in several):
-            title = "Without a text, next to what needs none: single-view cells of 2 or more shots"
+        four = [cell for cell in chosen if cell[2] >= max(LEAST_SHOTS.values())]
+        if single and four and all(cell in means.get(m, {}) for m in needed for cell in four):
+            title = "Without a text, next to what needs none: single-view cells of 4 or more shots"
             header = ("shots", "NLL / best of the others", "largest", "accuracy - shrunk LDA's")
             header += ("ECE %", "ECE % of LDA with temperature")
-            table = list(without_text_rows(means, several))
+            table = list(without_text_rows(means, four))
             print(f"\n{title}\n{plain_table(header, table)}")
             parts.append(list_table(title, header, table))
         if all(cell in means.get(m, {}) for m in NEXT_TO_CV for cell in several):
