@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skclip._core.posterior.draws import decompose
 from skclip.adapters.base import decision_values, fit_method
+from skclip.adapters.input_checks import take_features_seen
 from skclip.adapters.uncertainty import PredictiveUncertainty
 from skclip.utils.sklearn_private import HasMethods, Interval
 
@@ -133,9 +134,7 @@ class DeepEnsembleClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator)
             delayed(_fit)(member, X, y, fit_params) for member in members
         )
         self.classes_ = self.estimators_[0].classes_
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(self.estimators_[0], name):
-                setattr(self, name, getattr(self.estimators_[0], name))
+        take_features_seen(self, self.estimators_[0])
         return self
 
     def _member(self, rng: np.random.RandomState) -> Any:

@@ -13,7 +13,7 @@ from skclip.utils.arrays import as_array, is_tensor
 from skclip.utils.labels import as_labels, check_labels
 from skclip.utils.sklearn_private import check_sample_weight
 
-__all__ = ["checked_features", "checked_weight"]
+__all__ = ["checked_features", "checked_weight", "take_features_seen"]
 
 # scikit-learn's word for rows without labels.
 _NONE = "no_validation"
@@ -56,6 +56,13 @@ def checked_weight(sample_weight: ArrayLike | None, X: np.ndarray) -> np.ndarray
     if sample_weight is not None:
         sample_weight = _without_torch(sample_weight, "sample_weight")
     return check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+
+
+def take_features_seen(estimator: Any, fitted: Any) -> None:
+    """Number and names of the features of an estimator that was fitted inside another, if known."""
+    for name in ("n_features_in_", "feature_names_in_"):
+        if hasattr(fitted, name):
+            setattr(estimator, name, getattr(fitted, name))
 
 
 def _without_torch(values: Any, name: str) -> Any:

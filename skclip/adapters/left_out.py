@@ -70,4 +70,4 @@ def left_out_step(
 
 def _linear_model(estimator: Any) -> Any:
     """The model that a fit has published, if any."""
-    return getattr(estimator, "_model", None)
+    return getattr(estimator, "model_", None)

@@ -9,17 +9,18 @@ from numpy.typing import ArrayLike
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import get_tags, indexable
+from sklearn.utils import indexable
 from sklearn.utils.validation import check_is_fitted
 
 from skclip.adapters.base import decision_values, fit_method
 from skclip.decisions.abstention import checked_labels
+from skclip.decisions.wrapped import WrapsClassifier
 from skclip.utils.sklearn_private import HasMethods, Interval
 
 __all__ = ["LabelShiftClassifier"]
 
 
-class LabelShiftClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class LabelShiftClassifier(WrapsClassifier, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     r"""A classifier whose probabilities follow the class proportions of unlabelled rows.
 
     A support with as many images of every class says nothing about how frequent classes are. If
@@ -125,19 +126,10 @@ class LabelShiftClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ValueError
             If the estimator has no `predict_proba`.
         """
-        if not hasattr(self.estimator, "predict_proba"):
-            raise ValueError(
-                "estimator must have predict_proba; got "
-                f"{type(self.estimator).__name__}, which has not. Wrap it in scikit-learn's "
-                "CalibratedClassifierCV."
-            )
+        self._check_probabilistic()
         X, y = indexable(X, y)
         y = checked_labels(y, warn=True)
-        self.estimator_ = clone(self.estimator).fit(X, y)
-        self.classes_ = self.estimator_.classes_
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(self.estimator_, name):
-                setattr(self, name, getattr(self.estimator_, name))
+        self._publish_estimator(clone(self.estimator).fit(X, y))
         counts = np.bincount(np.searchsorted(self.classes_, y), minlength=len(self.classes_))
         weight = np.where(counts > 0, counts, counts[counts > 0].mean())
         self.support_priors_ = weight / weight.sum()
@@ -195,10 +187,11 @@ class LabelShiftClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples, n_classes)
         """
         check_is_fitted(self)
-        if self.n_iter_ == 0:
-            return np.log(self.estimator_.predict_proba(X))
+        proba = self.estimator_.predict_proba(X)
         with np.errstate(divide="ignore"):
-            log_proba = np.log(np.asarray(self.estimator_.predict_proba(X), dtype=np.float64))
+            if self.n_iter_ == 0:
+                return np.log(proba)
+            log_proba = np.log(np.asarray(proba, dtype=np.float64))
             return log_softmax(log_proba + np.log(self.priors_ / self.support_priors_), axis=1)
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
@@ -244,9 +237,3 @@ class LabelShiftClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """
         proba = self.predict_proba(X)
         return self.classes_[np.argmax(proba, axis=1)]
-
-    def __sklearn_tags__(self) -> Any:
-        tags, inner = super().__sklearn_tags__(), get_tags(self.estimator)
-        tags.input_tags = inner.input_tags
-        tags.classifier_tags.multi_class = inner.classifier_tags.multi_class
-        return tags

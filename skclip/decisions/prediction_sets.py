@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import get_tags, indexable
+from sklearn.utils import indexable
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
@@ -219,20 +219,11 @@ class PredictionSetClassifier(
             If sets cannot leave any label out because there are too few images for
             `confidence_level`, or, with `class_conditional`, in some class.
         """
-        if not hasattr(self.estimator, "predict_proba"):
-            raise ValueError(
-                "estimator must have predict_proba; got "
-                f"{type(self.estimator).__name__}, which has not. Wrap it in scikit-learn's "
-                "CalibratedClassifierCV."
-            )
+        self._check_probabilistic()
         X, y, groups = indexable(X, y, groups)
         y = checked_labels(y, warn=True)
         images = np.arange(len(y)) if groups is None else group_codes(groups, y)
-        self.estimator_ = _fitted(self.estimator, X, y, None if groups is None else images)
-        self.classes_ = self.estimator_.classes_
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(self.estimator_, name):
-                setattr(self, name, getattr(self.estimator_, name))
+        self._publish_estimator(_fitted(self.estimator, X, y, None if groups is None else images))
         self.support_codes_, self.support_images_ = np.searchsorted(self.classes_, y), images
         self.n_support_ = int(images.max()) + 1
         self.level_, self.conformity_score_ = self.confidence_level, self.conformity_score
@@ -376,12 +367,6 @@ class PredictionSetClassifier(
         """
         check_is_fitted(self)
         return self.estimator_.predict(X)
-
-    def __sklearn_tags__(self) -> Any:
-        tags, inner = super().__sklearn_tags__(), get_tags(self.estimator)
-        tags.input_tags = inner.input_tags
-        tags.classifier_tags.multi_class = inner.classifier_tags.multi_class
-        return tags
 
 
 def _fitted(estimator: Any, X: Any, y: np.ndarray, groups: np.ndarray | None) -> Any:

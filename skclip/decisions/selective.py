@@ -11,7 +11,7 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import ShuffleSplit
-from sklearn.utils import Bunch, get_tags, indexable
+from sklearn.utils import Bunch, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
@@ -270,18 +270,9 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
         return Bunch(**{name: v for name, v in fit_params.items() if v is not None})
 
     def _fit_estimator(self, X: Any, y: Any, fit_params: dict[str, Any]) -> None:
-        if not hasattr(self.estimator, "predict_proba"):
-            raise ValueError(
-                "estimator must have predict_proba; got "
-                f"{type(self.estimator).__name__}, which has not. Wrap it in scikit-learn's "
-                "CalibratedClassifierCV."
-            )
-        self.estimator_ = clone(self.estimator).fit(X, y, **fit_params)
-        self.classes_ = self.estimator_.classes_
+        self._check_probabilistic()
+        self._publish_estimator(clone(self.estimator).fit(X, y, **fit_params))
         self.abstain_label_ = abstention_label(self.abstain_label, self.classes_)
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(self.estimator_, name):
-                setattr(self, name, getattr(self.estimator_, name))
 
     def _check_unseen(self, X: Any) -> None:
         """Warn about rows of fit where that is cheap: images are not encoded once more."""
@@ -472,9 +463,3 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
         """
         mapping = MethodMapping().add(caller="fit", callee="fit")
         return MetadataRouter(owner=self).add(estimator=self.estimator, method_mapping=mapping)
-
-    def __sklearn_tags__(self) -> Any:
-        tags, inner = super().__sklearn_tags__(), get_tags(self.estimator)
-        tags.input_tags = inner.input_tags
-        tags.classifier_tags.multi_class = inner.classifier_tags.multi_class
-        return tags

@@ -7,10 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["PassesProbabilities", "unwrap"]
+from skclip.adapters.input_checks import take_features_seen
+
+__all__ = ["PassesProbabilities", "WrapsClassifier", "unwrap"]
 
 
 def unwrap(estimator: Any, X: ArrayLike) -> tuple[Any, ArrayLike]:
@@ -29,11 +32,35 @@ def _delegates(name: str) -> Callable[[Any], bool]:
     return available_if(lambda self: hasattr(getattr(self, "estimator_", self.estimator), name))
 
 
-class PassesProbabilities:
-    """For classifiers that act on the probabilities of `estimator_` and do not change them."""
+class WrapsClassifier:
+    """For classifiers around a probabilistic `estimator`: its inputs, and what its fit knows."""
 
     estimator: Any
     estimator_: Any
+    classes_: np.ndarray
+
+    def _check_probabilistic(self) -> None:
+        if not hasattr(self.estimator, "predict_proba"):
+            raise ValueError(
+                "estimator must have predict_proba; got "
+                f"{type(self.estimator).__name__}, which has not. Wrap it in scikit-learn's "
+                "CalibratedClassifierCV."
+            )
+
+    def _publish_estimator(self, fitted: Any) -> None:
+        self.estimator_, self.classes_ = fitted, fitted.classes_
+        take_features_seen(self, fitted)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]  # of BaseEstimator
+        inner = get_tags(self.estimator)
+        tags.input_tags = inner.input_tags
+        tags.classifier_tags.multi_class = inner.classifier_tags.multi_class
+        return tags
+
+
+class PassesProbabilities(WrapsClassifier):
+    """For those that act on the probabilities of `estimator_` and do not change them."""
 
     @_delegates("predict_proba")
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
