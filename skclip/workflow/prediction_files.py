@@ -20,6 +20,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from skclip.decisions import SelectiveClassifier
+from skclip.decisions.wrapped import unwrap
 from skclip.exceptions import ImageError
 from skclip.features import CLIPFeaturizer
 from skclip.store import file_stamp
@@ -91,7 +92,7 @@ def predict_files(
     out : path-like, default="predictions.csv"
         The output, replaced in one step. In UTF-8, with the columns "path" (as given), "class"
         (the most probable one), "probability" (of it, a fraction), "abstain" ("yes" where the
-        classifier has a threshold and the probability is below it, else "no") and "reason" (why
+        classifier has a threshold and does not accept the image, else "no") and "reason" (why
         an image could not be read; class and probability are empty then). What a spreadsheet
         would take for a formula has an apostrophe in front.
     on_error : {"nan", "skip", "raise"}, default="nan"
@@ -296,16 +297,18 @@ class _Row(NamedTuple):
 
 def _rows_of(pipeline: Pipeline, names: Sequence[str]) -> tuple[list[_Row], dict[int, str]]:
     """What is said of each image, and why nothing is said of some."""
-    featurizer, last = pipeline[0], pipeline[-1]
-    X, reasons = _features(featurizer, names)
+    X, reasons = _features(pipeline[0], names)
     readable = [i for i in range(len(names)) if i not in reasons]
     rows = [_Row(every=[""] * len(pipeline.classes_)) for _ in names]
     if readable:
-        proba = pipeline[1:].predict_proba(X[readable])
-        threshold = last.threshold_ if isinstance(last, SelectiveClassifier) else -np.inf
-        for i, p in zip(readable, proba, strict=True):
+        last, features = unwrap(pipeline[1:], X[readable])
+        accepted = np.ones(len(readable), bool)
+        if isinstance(last, SelectiveClassifier):
+            accepted = last.accept(features)
+        proba = last.predict_proba(features)
+        for i, p, accepts in zip(readable, proba, accepted, strict=True):
             top = int(p.argmax())
-            abstains = "yes" if p[top] < threshold else "no"
+            abstains = "no" if accepts else "yes"
             every = [f"{value:.6f}" for value in p]
             rows[i] = _Row(str(pipeline.classes_[top]), every[top], abstains, every)
     return rows, reasons

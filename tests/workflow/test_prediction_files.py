@@ -6,9 +6,11 @@ import shutil
 
 import numpy as np
 import pytest
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
 
 import skclip
-from skclip import CLIPFeaturizer
+from skclip import CLIPFeaturizer, SelectiveClassifier
 from skclip.datasets import save_digits_images, tiny_clip
 from skclip.exceptions import ImageError, PersistenceError
 from skclip.utils.csv_cells import text_of_cell
@@ -49,6 +51,21 @@ def test_rows_are_what_the_pipeline_says(saved, tmp_path):
         [".out.csv.lock", "out.csv"],
         ["out.csv"],
     )
+
+
+def test_rows_abstain_by_the_score_of_the_classifier(saved, tmp_path):
+    """A threshold of another score than the probability is not compared with the probability."""
+    file, paths = saved
+    frozen = FrozenEstimator(skclip.load(file)[-1].estimator_)
+    reader = CLIPFeaturizer(pretrained=tiny_clip())
+    X = reader.transform(paths)
+    selective = SelectiveClassifier(frozen, selection_score="margin", threshold=1.0)
+    pipeline = make_pipeline(reader, selective.fit(X, frozen.predict(X)))
+    other = skclip.save(pipeline, tmp_path / "other.safetensors")
+    report = predict_files(other, paths, tmp_path / "out.csv")
+    abstains = pipeline.predict(paths) == "abstain"
+    assert [row["abstain"] == "yes" for row in read(tmp_path / "out.csv")] == abstains.tolist()
+    assert report.n_abstained == abstains.sum()
 
 
 def test_an_image_that_cannot_be_read_has_the_reason_in_its_row(saved, tmp_path):
