@@ -29,7 +29,8 @@ QUESTIONS = {
     "loss 1": "log-loss, 1 shot, relative",
     "loss": "log-loss, 2 and more shots, relative",
     "aurc": "AURC, relative",
-    "entropy": "AUROC of unseen classes, entropy",
+    "prediction": "AUROC of unseen classes, entropy of the prediction",
+    "entropy": "AUROC of unseen classes, entropy over draws",
     "epistemic": "AUROC of unseen classes, epistemic part",
 }
 FEWEST = 20
@@ -54,6 +55,7 @@ def outcome(task, seed):
         out[way] = {
             "loss 1" if task.shots == 1 else "loss": loss,
             "aurc": np.log(area_under_risk_coverage(y_test[inside], proba, labels=known) + FLOOR),
+            "prediction": roc_auc_score(~inside, classifier.acquisition(X_test, "entropy")),
             "entropy": roc_auc_score(~inside, parts.entropy),
             "epistemic": roc_auc_score(~inside, parts.epistemic),
         }
@@ -67,7 +69,7 @@ def table_rows(outcomes):
         for question in QUESTIONS:
             values = [o[way][question] for o in outcomes if question in o[way]]
             first = [o["the mode"][question] for o in outcomes if question in o[way]]
-            if question in ("entropy", "epistemic"):
+            if question in ("prediction", "entropy", "epistemic"):
                 cells.append(f"{100 * np.mean(values):.1f}")
             else:
                 cells.append(f"{np.exp(np.mean(np.subtract(values, first))):.3f}")
