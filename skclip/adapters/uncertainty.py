@@ -74,13 +74,17 @@ class UncertaintyMixin:
         >>> bool(strange.epistemic.mean() > 2 * known.epistemic.mean())
         True
         """
+        confidence = self.predict_proba(X).max(axis=1)
+        return self._over_draws(X)._replace(confidence=confidence)
+
+    def _over_draws(self, X: ArrayLike) -> PredictiveUncertainty:
+        """All of it from the draws, the confidence, too."""
         parts = [
             decompose(model.uncertainty_draws(rows))
             for _, rows, model in self._in_chunks(self.check_rows(X))
         ]
         columns = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
-        confidence = self.predict_proba(X).max(axis=1)
-        return PredictiveUncertainty(*columns)._replace(confidence=confidence)
+        return PredictiveUncertainty(*columns)
 
     def sample_proba(
         self,
@@ -155,4 +159,4 @@ class UncertaintyMixin:
             return 1.0 - (proba[:, -1] - runner_up)
         if kind == "entropy":
             return entr(self.predict_proba(X)).sum(axis=1)
-        return self.predict_uncertainty(X).epistemic
+        return self._over_draws(X).epistemic

@@ -10,9 +10,8 @@ With probabilities :math:`p_{(1)} \ge p_{(2)} \ge \dots` and r the rank of label
 
 The first three are 0 for the top label, whatever its probability. So it is in every set, and
 what a left-out image does to a probability near 1, which is a matter of the last digits, decides
-nothing; the usual APS, which counts the label's own mass, covers 72 to 90 % at a level of 90 %
-with 1 to 4 images per class. "lac" has the smallest sets where probabilities are right, some of
-them empty.
+nothing, as it would in the usual APS, which counts the label's own mass. "lac" has the smallest
+sets where probabilities are right, some of them empty.
 """
 
 from collections.abc import Callable

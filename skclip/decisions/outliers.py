@@ -78,15 +78,14 @@ def ood_score(estimator: Any, X: ArrayLike, kind: str = "auto") -> np.ndarray:
     >>> bool(strange.min() > known.max())
     True
     """
-    if kind == "auto":
-        estimator, X = unwrap(estimator, X)
-        check_is_fitted(estimator)
-        kind = "energy" if _has_logits(estimator) else "entropy"
-    if kind not in _SCORES:
+    if kind not in ("auto", *_SCORES):
         choices = ", ".join(map(repr, ("auto", *_SCORES)))
         raise ValueError(f"kind must be one of {choices}; got {kind!r}.")
     check_is_fitted(estimator)
-    return _SCORES[kind](*unwrap(estimator, X))
+    estimator, X = unwrap(estimator, X)
+    if kind == "auto":
+        kind = "energy" if _has_logits(estimator) else "entropy"
+    return _SCORES[kind](estimator, X)
 
 
 def _has_logits(estimator: Any) -> bool:

@@ -138,7 +138,7 @@ class PredictionSetClassifier(
 
     With n images, c classes and a step, a row costs O(n c) at most for "margin" and "lac", and less
     where images matter to few classes; "aps" and "raps" are computed anew under every left-out
-    model, which takes some twenty times as long. Refitting costs a prediction per fold.
+    model, which takes much longer. Refitting costs a prediction per fold.
 
     References
     ----------

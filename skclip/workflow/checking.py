@@ -67,8 +67,7 @@ def check_dataset(
     -----
     Copies are files of equal bytes. Similar images are those whose copies of 16 x 16 pixels
     correlate above 0.9965: saved anew, resized or a little brighter; images that were cropped,
-    turned or mirrored are not found. This compares all pairs, which takes a minute for
-    100,000 images; memory is 4 KB per image.
+    turned or mirrored are not found. This compares all pairs; memory is 4 KB per image.
 
     Examples
     --------

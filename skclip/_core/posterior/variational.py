@@ -15,9 +15,8 @@ fixed, and the fixed point :math:`A_c = P_c + \tau^2 \sum_n a_n E[p_{nc} (1 - p_
 \phi_n \phi_n^\top` (a natural-gradient step of length one), shortened where it would
 lower F. The draws are common to all steps, so F is a deterministic function that never
 decreases, and independent over rows that are no copies, so that the optimum fits them as
-little as can be. The
-bound that is reported is an average over new ones: it knows nothing of those that the
-optimum was found with, so that its expectation is the bound.
+little as can be. The bound that is reported is an average over new ones: it knows nothing of
+those that the optimum was found with, so that its expectation is the bound.
 """
 
 from __future__ import annotations
