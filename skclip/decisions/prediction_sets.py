@@ -65,7 +65,7 @@ class PredictionSetClassifier(
     **What is not.** For :class:`skclip.BayesAdapterClassifier` with text, left-out models are one
     Newton step away from the fit, and prior and temperature are those of all rows. No
     theorem covers approximate models: ``guaranteed_coverage_`` is NaN, and coverage is measured
-    (:doc:`/decide`). ``method="refit"`` has the theorem, and costs a fit per fold. With one
+    (:doc:`/guarantees`). ``method="refit"`` has the theorem, and costs a fit per fold. With one
     image per class, the model without it knows the class by its text only: sets are
     larger than they need to be, and without text hold every label.
 
