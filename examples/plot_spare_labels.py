@@ -17,7 +17,12 @@ from sklearn.frozen import FrozenEstimator
 
 from skclip import BayesAdapterClassifier, ClassPrompts, CLIPFeaturizer, SelectiveClassifier
 from skclip.datasets import load_digits_images, tiny_clip
-from skclip.metrics import risk_coverage_curve
+from skclip.metrics import (
+    ClassReliabilityDisplay,
+    ErrorDisplay,
+    risk_coverage_curve,
+    selective_table,
+)
 
 data = load_digits_images(shift="rotated")
 featurizer = CLIPFeaturizer(pretrained=tiny_clip())
@@ -75,3 +80,22 @@ below.annotate(
 below.set(xlabel="share accepted", ylabel="wrong among accepted", ylim=(0, None))
 below.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 below.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+
+# %%
+# What is kept on average need not be kept for every class. The confusion matrix has a column of
+# abstentions, and the table says what is accepted of every digit and how much of it is wrong.
+ErrorDisplay.from_estimator(selective, X[new], y[new], name="at most 5 % errors")
+
+# %%
+selective_table(
+    y[new],
+    proba,
+    selective.accept(X[new]),
+    labels=classifier.classes_,
+    y_support=y[spare],
+    target_risk=0.05,
+).round(3)
+
+# %%
+# Whether confidences are right can be asked for every class, too.
+ClassReliabilityDisplay.from_estimator(classifier, X[new], y[new], name="all predictions")

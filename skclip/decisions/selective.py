@@ -29,6 +29,7 @@ from skclip.decisions.risk_control import certify, coverage_threshold, rows_need
 from skclip.decisions.unseen import check_unseen
 from skclip.decisions.wrapped import PassesProbabilities
 from skclip.exceptions import GuaranteeWarning
+from skclip.utils.messages import listing
 from skclip.utils.sklearn_private import (
     HasMethods,
     Interval,
@@ -110,6 +111,8 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
         after calibration. It is optimistic; use :meth:`selective_score` on other rows.
     calibration_confidence_ : ndarray of shape (n_calibration,)
         Confidences of the calibration rows, increasing; only after calibration.
+    calibration_class_counts_ : ndarray of shape (n_classes,)
+        Calibration rows of every class; only after calibration.
     n_features_in_ : int
         Only where the estimator has it.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -118,6 +121,7 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
     See Also
     --------
     skclip.metrics.RiskCoverageDisplay : Risk at every coverage, without a guarantee.
+    skclip.metrics.selective_table : What is accepted of every class, or group of rows.
 
     Notes
     -----
@@ -230,8 +234,9 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
         -----
         GuaranteeWarning
             If no threshold is certified to keep `target_risk`: everything is rejected. The
-            message says about how many calibration rows would be needed. Also if a frozen
-            classifier of this package was fitted on the rows (:func:`skclip.check_unseen`).
+            message says about how many calibration rows would be needed. If a class has no
+            calibration row, so that nothing was seen of it. Also if a frozen classifier of this
+            package was fitted on the rows (:func:`skclip.check_unseen`).
         """
         self._check_goal()
         X, y = indexable(X, y)
@@ -299,6 +304,16 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
         self.n_calibration_ = len(y)
         self.calibration_score_ = score_accepted(confidence >= self.threshold_, wrong)
         self.calibration_confidence_ = np.sort(confidence)
+        self.calibration_class_counts_ = np.array([np.sum(y == label) for label in self.classes_])
+        missing = self.classes_[self.calibration_class_counts_ == 0]
+        if self.target_risk is not None and np.isfinite(self.threshold_) and len(missing):
+            warnings.warn(
+                f"Every class needs calibration rows to be part of the guarantee; got none of "
+                f"{listing(missing)}. The risk is kept where these are as rare as in calibration: "
+                "pass rows of them if they are not.",
+                GuaranteeWarning,
+                stacklevel=2,
+            )
 
     @property
     def _lowest(self) -> float:

@@ -191,8 +191,9 @@ def test_where_the_most_confident_are_wrong_more_rows_are_not_advised():
 
 def test_a_class_that_the_estimator_does_not_know_counts_as_wrong():
     X = rows(*np.linspace(0.9, 1, 60))
-    SelectiveClassifier(told(), target_risk=0.05).fit(X, np.ones(60, int))
-    with pytest.warns(GuaranteeWarning):
+    with pytest.warns(GuaranteeWarning, match="got none of 0"):
+        SelectiveClassifier(told(), target_risk=0.05).fit(X, np.ones(60, int))
+    with pytest.warns(GuaranteeWarning, match="No threshold keeps a risk"):
         SelectiveClassifier(told(), target_risk=0.05).fit(X, np.full(60, 2))
 
 
