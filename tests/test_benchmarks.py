@@ -71,6 +71,7 @@ def test_drift_prints_what_is_noticed():
         ("prediction_sets.py", "size over that of split"),
         ("selective_risk.py", "Stated: at most 5 % of the draws"),
         ("out_of_distribution.py", "mutual_information"),
+        ("open_set.py", "False alarms by class"),
         ("active_learning.py", "random, balanced"),
         ("text_order.py", "texts of other classes"),
     ],

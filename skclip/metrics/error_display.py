@@ -89,8 +89,9 @@ class ErrorDisplay(PredictionDisplay):
     @property
     def abstained(self) -> NDArray[np.intp]:
         """(n_classes,) rows of each true class that are not classified."""
-        rejected = [] if self.accepted is None else self.true[~self.accepted]
-        return np.bincount(np.asarray(rejected, np.intp), minlength=len(self.labels))
+        kept = slice(None) if self.accepted is None else self.accepted
+        every, c = np.bincount(self.true, minlength=len(self.labels)), len(self.labels)
+        return every - np.bincount(self.true[kept], minlength=c)
 
     @classmethod
     def from_estimator(

@@ -110,7 +110,7 @@ def selective_table(
         support = np.array([np.count_nonzero(given == name) for name in groups], np.intp)
         table["support"] = support
     if target_risk is not None:
-        level = (1 - confidence_level) / max(1, np.count_nonzero(n_kept))
+        level = (1 - confidence_level) / max(1, int(np.count_nonzero(n_kept)))
         is_above = binom.sf(wrong - 1, n_kept, target_risk) <= level
         is_below = binom.cdf(wrong, n_kept, target_risk) <= level
         table["verdict"] = np.select(
