@@ -72,6 +72,7 @@ def test_drift_prints_what_is_noticed():
         ("selective_risk.py", "Stated: at most 5 % of the draws"),
         ("out_of_distribution.py", "mutual_information"),
         ("open_set.py", "False alarms by class"),
+        ("label_shift.py", "EM has a smaller log-loss"),
         ("active_learning.py", "random, balanced"),
         ("text_order.py", "texts of other classes"),
     ],

@@ -65,7 +65,8 @@ class LabelShiftClassifier(WrapsClassifier, MetaEstimatorMixin, ClassifierMixin,
     -----
     The likelihood is concave in :math:`\pi'`, so that EM finds its maximum from any start. It costs
     one prediction of the rows and O(n c) an iteration. What has changed besides the proportions is
-    mistaken for a change of these.
+    mistaken for a change of these. Where they have not changed, what chance does to a few hundred
+    rows is mistaken for a change, too, and the log-loss is a little larger (:doc:`/guarantees`).
 
     References
     ----------
