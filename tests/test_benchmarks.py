@@ -71,6 +71,7 @@ def test_drift_prints_what_is_noticed():
         ("prediction_sets.py", "size over that of split"),
         ("selective_risk.py", "Stated: at most 5 % of the draws"),
         ("out_of_distribution.py", "mutual_information"),
+        ("left_out_risk.py", "of these miss the target"),
         ("open_set.py", "False alarms by class"),
         ("label_shift.py", "EM has a smaller log-loss"),
         ("active_learning.py", "random, balanced"),

@@ -18,7 +18,7 @@ from scipy.special import log_softmax, logsumexp
 
 from skclip.adapters.left_out import LeftOut
 from skclip.decisions.conformity_scores import SCORES
-from skclip.decisions.left_out_fits import LeftOutFits
+from skclip.decisions.left_out_fits import LeftOutFits, fitted_on, leave_out
 from skclip.decisions.wrapped import unwrap
 from skclip.utils.sklearn_private import safe_indexing
 
@@ -27,6 +27,7 @@ __all__ = [
     "StepScores",
     "Support",
     "all_columns",
+    "fit_and_leave_out",
     "left_out_log_proba",
     "left_out_logits",
 ]
@@ -132,6 +133,20 @@ def left_out_log_proba(fits: LeftOutFits, fitted: Any, X: Any, images: np.ndarra
         columns = np.searchsorted(fitted.classes_, model.classes_)
         out[rows] = all_columns(model, safe_indexing(X, rows), columns, out.shape[1])
     return out
+
+
+def fit_and_leave_out(
+    estimator: Any, X: Any, y: np.ndarray, groups: np.ndarray | None
+) -> tuple[Any, np.ndarray, np.ndarray]:
+    """A fit on all rows, probabilities (m, c) of every image by a model without it, its row (m,).
+
+    Of several rows of an image the first stands for it.
+    """
+    fitted = fitted_on(estimator, X, y, groups)
+    images = np.arange(len(y)) if groups is None else groups
+    fits = leave_out(estimator, fitted, X, y, groups)
+    first = np.unique(images, return_index=True)[1]
+    return fitted, np.exp(left_out_log_proba(fits, fitted, X, images))[first], first
 
 
 @dataclass(frozen=True)

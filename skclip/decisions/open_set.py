@@ -22,7 +22,7 @@ from skclip.decisions.abstention import (
 from skclip.decisions.left_out_fits import LeftOutFits, fitted_on, leave_out
 from skclip.decisions.left_out_scores import left_out_logits
 from skclip.decisions.outliers import KINDS, KINDS_OF_LOGITS, ood_score, resolved_kind
-from skclip.decisions.unseen import check_unseen
+from skclip.decisions.unseen import check_unseen_features
 from skclip.decisions.wrapped import PassesProbabilities, unwrap
 from skclip.exceptions import GuaranteeWarning
 from skclip.utils.sklearn_private import HasMethods, Interval, StrOptions, safe_indexing
@@ -199,8 +199,7 @@ class OpenSetClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMixin
         if self.is_guaranteed_:
             self._publish_estimator(clone(self.estimator).fit(X, y))
             check_spelling(y, self.classes_)
-            if getattr(X, "ndim", 0) == 2 and np.asarray(X).dtype.kind in "fiu":
-                check_unseen(self.estimator_, X)
+            check_unseen_features(self.estimator_, X)
         else:
             self._publish_estimator(fitted_on(self.estimator, X, y, codes))
         self.outlier_label_ = abstention_label(
