@@ -120,7 +120,9 @@ def report(rows, write):
         print(f"\n{title}\n{plain_table(header, table)}")
         parts.append(list_table(title, header, table))
     header = ("data set", "shots", "images")
-    header += tuple(f"{what} at {100 * t:g} %" for t in TARGETS for what in ("missed %", "cov. %"))
+    header += tuple(
+        f"{100 * t:g} %: {what}" for t in TARGETS for what in ("missed", "risk", "cov.")
+    )
     table = []
     for dataset, shots in product(SINGLE_VIEW, SHOTS):
         cell = [r for r in rows if (r["dataset"], int(r["shots"])) == (dataset, shots)]
@@ -130,9 +132,14 @@ def report(rows, write):
             for target in TARGETS:
                 some = [r for r in cell if float(r["target"]) == target]
                 missed, _, _, _, coverage = summary(some, target)
-                numbers += [f"{missed:.0f}", f"{coverage:.1f}"]
+                risks = [float(r["risk"]) for r in some if float(r["coverage"]) > 0]
+                risk = f"{100 * np.mean(risks):.1f}" if risks else ""
+                numbers += [f"{missed:.0f}", risk, f"{coverage:.1f}"]
             table.append((dataset, shots, cell[0]["n_support"], *numbers))
-    title = '"Tests", by data set'
+    title = (
+        '"Tests", by data set: share of supports that miss the target, mean risk where anything is '
+        "accepted, and mean coverage, in %"
+    )
     print(f"\n{title}\n{plain_table(header, table)}")
     parts.append(list_table(title, header, table))
     sentence = "".join(f"- {totals(rows, way)}\n" for way in WAYS)
