@@ -263,6 +263,19 @@ class OpenSetClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMixin
         check_is_fitted(self)
         return ood_score(self.estimator_, X, self.kind_) > self.threshold_
 
+    def accept(self, X: ArrayLike) -> np.ndarray:
+        """Whether each row is of one of the classes: what is not an outlier.
+
+        Parameters
+        ----------
+        X : array-like or list of n_samples inputs
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), bool
+        """
+        return ~self.is_outlier(X)
+
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Most probable class, or the label of outliers.
 
