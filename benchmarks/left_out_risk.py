@@ -14,7 +14,9 @@ rows
 
 The whole test split judges. "Missed" is the share of supports whose risk there is above the
 target, "by class" with every class as frequent, as in the support; "shown" is the share where an
-exact binomial test of the test rows, at 5 %, says it cannot be chance. "None" is the share of
+exact binomial test of the test rows, at 5 %, says it cannot be chance. "Pool, by class" is "by
+class" on the rest of the pool that the support is drawn from, where 100 rows are left, which tells
+the rule from a test split that is not like the pool. "None" is the share of
 supports with which nothing is accepted, "coverage" the mean share of accepted test rows, those
 included.
 
@@ -28,7 +30,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from real_features import SHOTS, SINGLE_VIEW, Cell, load, support
+from real_features import SHOTS, SINGLE_VIEW, Cell, draw_support, load, support
 from result_files import RESULTS, environment, plain_table, write_json, write_table
 from scipy.stats import binom
 from selective_risk import oracle
@@ -41,9 +43,10 @@ from skclip.decisions.risk_control import certify
 
 TARGETS = (0.05, 0.02, 0.01)
 DRAWS = 20
+FEWEST = 100  # rows of the rest of the pool that can judge
 WAYS = ("tests", "tests at 50 %", "plug-in", "confidence")
 KEY = ("dataset", "shots", "draw", "target", "way")
-VALUES = ("n_support", "coverage", "risk", "risk_by_class", "shown")
+VALUES = ("n_support", "coverage", "risk", "risk_by_class", "shown", "pool_risk_by_class")
 
 
 def threshold(way, confidence, wrong, target):
@@ -52,6 +55,20 @@ def threshold(way, confidence, wrong, target):
     if way == "tests at 50 %":
         return certify(confidence, wrong, target, 0.5).threshold
     return oracle(confidence, wrong, target) if way == "plug-in" else 1 - target
+
+
+def risk_by_class(accepted, wrong, y):
+    """Risk where every class that occurs is as frequent; 0 where nothing is accepted."""
+    weight = 1 / np.bincount(y)[y]
+    return weight[accepted & wrong].sum() / max(weight[accepted].sum(), 1e-300)
+
+
+def rest_of_pool(data, dataset, shots, draw):
+    """Rows and labels of the pool that the support was drawn from, without it."""
+    split = SINGLE_VIEW[dataset][1]
+    y = data.labels[split]
+    rows = np.setdiff1d(np.arange(len(y)), draw_support(y, shots, draw))
+    return data.features[split][rows], y[rows]
 
 
 def run_one(dataset, shots, draw):
@@ -63,17 +80,23 @@ def run_one(dataset, shots, draw):
     proba = fitted.predict_proba(data.features["test"])
     confidence, wrong = left_out.max(axis=1), fitted.classes_[left_out.argmax(axis=1)] != y
     new, new_wrong = proba.max(axis=1), fitted.classes_[proba.argmax(axis=1)] != y_test
-    weight = 1 / np.bincount(y_test)[y_test]
+    rest = rest_of_pool(data, dataset, shots, draw)
+    pool = fitted.predict_proba(rest[0]) if len(rest[1]) >= FEWEST else None
     rows = []
     for target, way in product(TARGETS, WAYS):
-        accepted = new >= threshold(way, confidence, wrong, target)
+        limit = threshold(way, confidence, wrong, target)
+        accepted, pool_risk = new >= limit, np.nan
+        if pool is not None:
+            pool_wrong = fitted.classes_[pool.argmax(axis=1)] != rest[1]
+            pool_risk = risk_by_class(pool.max(axis=1) >= limit, pool_wrong, rest[1])
         n, errors = accepted.sum(), (accepted & new_wrong).sum()
         numbers = (
             len(y),
             accepted.mean(),
             errors / max(n, 1),
-            weight[accepted & new_wrong].sum() / max(weight[accepted].sum(), 1e-300),
+            risk_by_class(accepted, new_wrong, y_test),
             float(n > 0 and binom.sf(errors - 1, n, target) <= 0.05),
+            pool_risk,
         )
         rows.append(
             dict(zip(KEY, (dataset, shots, draw, target, way), strict=True))
@@ -83,12 +106,14 @@ def run_one(dataset, shots, draw):
 
 
 def summary(rows, target):
-    """(missed, missed by class, shown, none, coverage) in per cent."""
+    """(missed, by class, shown, in the pool by class, none, coverage) in per cent."""
     found = {name: np.array([float(row[name]) for row in rows]) for name in VALUES}
+    in_pool = found["pool_risk_by_class"][~np.isnan(found["pool_risk_by_class"])] > target
     parts = (
         found["risk"] > target,
         found["risk_by_class"] > target,
         found["shown"],
+        in_pool if len(in_pool) else np.nan,
         found["coverage"] == 0,
         found["coverage"],
     )
@@ -110,7 +135,8 @@ def report(rows, write):
     parts = []
     for target in TARGETS:
         chosen = [row for row in rows if float(row["target"]) == target]
-        header = ("way", "shots", "missed %", "by class %", "shown %", "none %", "coverage %")
+        header = ("way", "shots", "missed %", "by class %", "shown %", "pool, by class %")
+        header += ("none %", "coverage %")
         table = []
         for way, shots in product(WAYS, SHOTS):
             some = [r for r in chosen if (r["way"], int(r["shots"])) == (way, shots)]
@@ -131,7 +157,7 @@ def report(rows, write):
             numbers = []
             for target in TARGETS:
                 some = [r for r in cell if float(r["target"]) == target]
-                missed, _, _, _, coverage = summary(some, target)
+                missed, *_, coverage = summary(some, target)
                 risks = [float(r["risk"]) for r in some if float(r["coverage"]) > 0]
                 risk = f"{100 * np.mean(risks):.1f}" if risks else ""
                 numbers += [f"{missed:.0f}", risk, f"{coverage:.1f}"]
