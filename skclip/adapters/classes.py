@@ -168,11 +168,16 @@ def _named_classes(prompts: Any, present: np.ndarray) -> np.ndarray:
             "as keys of class_names."
         )
     extra = [label for label in extra if not mistyped([label], present)]
-    if extra and unnamed:
+    if extra:
+        remedy = (
+            f"{listing(unnamed)} has no entry: check the spelling of both."
+            if unnamed
+            else "Drop them from class_names; or, if they are meant, pass "
+            "ClassPrompts(...).encode(labels) of all labels as prototypes."
+        )
         warnings.warn(
-            f"Labels in class_names must be those of y, or of classes without images; "
-            f"{listing(extra)} is no label of y, and becomes a class of its own, while "
-            f"{listing(unnamed)} has no entry. Check their spelling.",
+            f"Labels in class_names must be those of y; got {listing(extra)}, of which y has no "
+            "row. Each becomes a class of its own, predicted by its text alone. " + remedy,
             PrototypeWarning,
             stacklevel=2,
         )

@@ -52,7 +52,8 @@ class ClassPrompts(BaseEstimator):
         From label to the name that is put into the templates, or to a list of names (the
         prompts of all of them are averaged). Labels that are missing stand for
         themselves if they are strings. When given for integer labels, every label needs
-        an entry.
+        an entry. A key that no label has becomes a class without images, which is predicted by
+        its text alone; fit warns of it.
     replace_underscores : bool, default=True
         Write "golden_retriever" as "golden retriever" in prompts.
     normalize : bool, default=True
