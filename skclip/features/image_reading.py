@@ -383,7 +383,7 @@ def _colours(image: Image.Image, steps: int) -> Image.Image:
 
 def _grey_steps(image: Image.Image) -> int:
     """By what a transparent grey value must be multiplied; known before the image is decoded."""
-    raw = [tile[3] for tile in getattr(image, "tile", ()) if image.format == "PNG"]
+    raw = [tile[3] for tile in getattr(image, "tile", None) or () if image.format == "PNG"]
     return _GREY_STEPS.get(raw[0], 1) if raw and isinstance(raw[0], str) else 1
 
 
