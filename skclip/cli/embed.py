@@ -45,7 +45,9 @@ SUMMARY = "embed images into a folder of features"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("source", metavar="SOURCE", help="folder, list of paths, or -")
+    parser.add_argument(
+        "source", metavar="SOURCE", help="folder, list of paths, CSV file, image, or -"
+    )
     options.add_choice_of_images(parser)
     parser.add_argument(
         "--out", default="features", type=Path, help="folder to write into (features)"

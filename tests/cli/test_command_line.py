@@ -22,7 +22,7 @@ MODEL = ["--pretrained", tiny_clip(), "--device", "cpu"]
 
 def run_process(*arguments, code=0, text="", cwd=None):
     """What the command writes to its two outputs, in a process of its own: seconds to start."""
-    command = [sys.executable, "-m", "skclip.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "skclip", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, input=text, check=False, cwd=cwd)
     assert done.returncode == code, done.stderr
     return done.stdout, done.stderr
