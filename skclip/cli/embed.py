@@ -101,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"--rank must be at least 0 and below --world-size; got {arguments.rank} and "
             f"{arguments.world_size}"
         )
+    options.check_out_folder(arguments, arguments.out)
     # Absolute, so that paths.txt means the same from anywhere.
     paths = [str(Path(path).expanduser().absolute()) for path in image_paths(arguments)]
     report = embed_files(

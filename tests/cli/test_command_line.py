@@ -163,9 +163,20 @@ def test_what_is_asked_for_wrongly_ends_with_code_2(
     assert re.search(message, " ".join(error.split())), error
 
 
+@pytest.mark.parametrize("command", ["embed", "benchmark"])
+@pytest.mark.parametrize("out", [".", "results"])
+def test_what_is_written_does_not_become_a_class(command, out, digits, capsys):
+    folder = digits[0]
+    before = sorted(folder.iterdir())
+    with pytest.raises(SystemExit, match="2"):
+        main([command, str(folder), *map(str, MODEL), "--out", str(folder / out)])
+    assert "OUT must not lie in the folder of the images" in capsys.readouterr().err
+    assert sorted(folder.iterdir()) == before
+
+
 def test_an_empty_folder_is_asked_for_wrongly(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
-        main(["embed", str(tmp_path), *MODEL, "--out", str(tmp_path / "out")])
+        main(["embed", str(tmp_path), *MODEL, "--out", str(tmp_path.parent / "out")])
     assert "SOURCE must name an image at least" in capsys.readouterr().err
 
 
