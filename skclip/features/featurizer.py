@@ -114,14 +114,16 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     -----
     *Input.* Items may be paths (str or Path), PIL images and uint8 arrays of shape (h, w),
     (h, w, 1), (h, w, 3) or (h, w, 4), mixed in one list; a whole array has shape (n, h, w) or
-    (n, h, w, channels). EXIF rotation is applied; transparency is laid over white; 16-bit
-    greyscale is scaled from [0, 65535]; of an animated file the first frame is read; colour
-    profiles are not applied. Arrays of another type are refused rather than guessed. Files are
-    read if they are AVIF (with Pillow 11.3), BMP, GIF, HEIF (HEIC; with the extra
-    ``skclip[heif]``), ICNS, ICO,
-    JPEG, JPEG 2000, PCX, PNG, PPM, PSD, QOI, SGI, TGA, TIFF or WebP, whatever their name is; no
-    document is opened under an image's name. An image that the caller has opened with
-    ``PIL.Image.open`` is read from its file and not decoded in the caller's object.
+    (n, h, w, channels). A column of pandas, polars, pyarrow or Hugging Face ``datasets`` stands for
+    the list of its items; of ``{"bytes": ..., "path": ...}``, as ``datasets`` keeps images that are
+    not decoded, the bytes are read if there are any, else the path. EXIF rotation is applied;
+    transparency is laid over white; 16-bit greyscale is scaled from [0, 65535]; of an animated file
+    the first frame is read; colour profiles are not applied. Arrays of another type are refused
+    rather than guessed. Files are read if they are AVIF (with Pillow 11.3), BMP, GIF, HEIF (HEIC;
+    with the extra ``skclip[heif]``), ICNS, ICO, JPEG, JPEG 2000, PCX, PNG, PPM, PSD, QOI, SGI, TGA,
+    TIFF or WebP, whatever their name is; no document is opened under an image's name. An image that
+    the caller has opened with ``PIL.Image.open`` is read from its file and not decoded in the
+    caller's object.
 
     *Activation.* Some weights (OpenAI, MetaCLIP, DFN) were trained with QuickGELU. For a tag the
     right activation is taken: ("ViT-B-32", "openai") is ("ViT-B-32-quickgelu", "openai"). For a
@@ -240,9 +242,9 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         ----------
         X : sequence of n images
             Paths, bytes of image files (an upload), files opened with mode "rb", PIL images and
-            uint8 arrays, mixed; a uint8 array of shape (n, h, w) or (n, h, w, 3); an array or a
-            pandas Series of paths or of bytes, or one column of them. An open file is read from
-            its beginning and left at its position.
+            uint8 arrays, mixed; a uint8 array of shape (n, h, w) or (n, h, w, 3); an array of
+            paths; a column of pandas, polars, pyarrow or Hugging Face ``datasets``, or a table that
+            has no other. An open file is read from its beginning and left at its position.
 
         Returns
         -------
