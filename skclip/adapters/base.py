@@ -31,6 +31,7 @@ from skclip.adapters.text_order import warn_if_shifted, warn_if_texts_are_mispla
 from skclip.exceptions import PrototypeMismatchError
 from skclip.utils.arrays import check_magnitude, check_total
 from skclip.utils.device import resolve_device
+from skclip.utils.documentation import DocumentationLinkMixin
 from skclip.utils.messages import listing
 from skclip.utils.rows import row_digests, unit_rows
 from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
@@ -96,7 +97,9 @@ def forget_fit(estimator: BaseEstimator) -> None:
         delattr(estimator, name)
 
 
-class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseAdapterClassifier(
+    DocumentationLinkMixin, ClassifierMixin, BaseEstimator, metaclass=ABCMeta
+):
     """Shell around the numerical core; a subclass supplies ``fit``.
 
     Its fit calls :meth:`_check`, a function that returns a FittedModel, and

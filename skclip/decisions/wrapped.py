@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skclip.adapters.input_checks import take_features_seen
+from skclip.utils.documentation import DocumentationLinkMixin
 
 __all__ = ["PassesProbabilities", "WrapsClassifier", "unwrap"]
 
@@ -32,7 +33,7 @@ def _delegates(name: str) -> Callable[[Any], bool]:
     return available_if(lambda self: hasattr(getattr(self, "estimator_", self.estimator), name))
 
 
-class WrapsClassifier:
+class WrapsClassifier(DocumentationLinkMixin):
     """For classifiers around a probabilistic `estimator`: its inputs, and what its fit knows."""
 
     estimator: Any

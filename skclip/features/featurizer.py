@@ -25,6 +25,7 @@ from skclip.features.image_cache import ImageCache
 from skclip.features.image_encoding import encode_images, scale_to_unit_norm
 from skclip.features.image_reading import MAX_PIXELS
 from skclip.features.image_views import ImageViews, check_view_parameters
+from skclip.utils.documentation import DocumentationLinkMixin
 from skclip.utils.random_state import integer_seed
 from skclip.utils.sklearn_private import Interval, StrOptions
 
@@ -34,7 +35,9 @@ __all__ = ["CLIPFeaturizer"]
 _LOOKUP_ATTRIBUTES = {"embedding_dim_", "logit_bias_", "logit_scale_", "_n_features_out"}
 
 
-class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class CLIPFeaturizer(
+    DocumentationLinkMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     r"""Images as the embeddings of a frozen CLIP model.
 
     An image :math:`x` becomes :math:`f(x) / \lVert f(x) \rVert_2`, where :math:`f` is the
