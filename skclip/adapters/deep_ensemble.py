@@ -16,6 +16,7 @@ from skclip._core.posterior.draws import decompose
 from skclip.adapters.base import decision_values, fit_method
 from skclip.adapters.input_checks import take_features_seen
 from skclip.adapters.uncertainty import PredictiveUncertainty
+from skclip.utils.callbacks import CallbackSupportMixin
 from skclip.utils.documentation import DocumentationLinkMixin
 from skclip.utils.sklearn_private import HasMethods, Interval
 
@@ -23,7 +24,11 @@ __all__ = ["DeepEnsembleClassifier"]
 
 
 class DeepEnsembleClassifier(
-    DocumentationLinkMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
+    DocumentationLinkMixin,
+    CallbackSupportMixin,
+    MetaEstimatorMixin,
+    ClassifierMixin,
+    BaseEstimator,
 ):
     r"""Deep ensemble: the mean of one classifier's probabilities over random seeds.
 

@@ -25,9 +25,10 @@ from skclip.features.image_cache import ImageCache
 from skclip.features.image_encoding import encode_images, scale_to_unit_norm
 from skclip.features.image_reading import MAX_PIXELS
 from skclip.features.image_views import ImageViews, check_view_parameters
+from skclip.utils.callbacks import CallbackSupportMixin, as_task
 from skclip.utils.documentation import DocumentationLinkMixin
 from skclip.utils.random_state import integer_seed
-from skclip.utils.sklearn_private import Interval, StrOptions
+from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
 
 __all__ = ["CLIPFeaturizer"]
 
@@ -36,7 +37,11 @@ _LOOKUP_ATTRIBUTES = {"embedding_dim_", "logit_bias_", "logit_scale_", "_n_featu
 
 
 class CLIPFeaturizer(
-    DocumentationLinkMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    DocumentationLinkMixin,
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     r"""Images as the embeddings of a frozen CLIP model.
 
@@ -237,6 +242,23 @@ class CLIPFeaturizer(
         """
         self._validate_params()
         return self
+
+    @fit_context(prefer_skip_nested_validation=False)
+    @as_task
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """Embed images, as :meth:`transform` does: there is nothing to fit.
+
+        Parameters
+        ----------
+        X : sequence of n images
+            As for :meth:`transform`.
+        y : ignored
+
+        Returns
+        -------
+        features : ndarray of shape (n, d), float32
+        """
+        return self.transform(X)
 
     def transform(self, X: Any) -> np.ndarray:
         """Embed images.
