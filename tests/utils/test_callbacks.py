@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.callback import ScoringMonitor
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
@@ -10,8 +11,6 @@ import skclip
 from skclip import BayesAdapterClassifier, CLIPFeaturizer, Prototypes
 from skclip.datasets import load_digits_images, tiny_clip
 from tests.persistence.conftest import NAMES, classifier_names, make_classifier
-
-callback = pytest.importorskip("sklearn.callback", reason="needs scikit-learn 1.9")
 
 TEXT = np.eye(4, 6)
 y = NAMES[np.arange(24) % 4]
@@ -72,7 +71,7 @@ def test_a_failed_fit_tears_down_and_leaves_no_trace():
 
 
 def test_scores_of_every_candidate_of_a_search():
-    monitor = callback.ScoringMonitor(scoring="neg_log_loss")
+    monitor = ScoringMonitor(scoring="neg_log_loss")
     classifier = BayesAdapterClassifier(Prototypes(TEXT, NAMES)).set_callbacks(monitor)
     search = GridSearchCV(classifier, {"prior_precision": [1.0, 100.0]}, cv=3, refit=False)
     search.fit(X, y)
