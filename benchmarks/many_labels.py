@@ -30,13 +30,13 @@ ON_FEATURES = {
     "zero-shot": lambda text: ZeroShotClassifier(text),
     "BayesAdapter": lambda text: BayesAdapterClassifier(text),
     "BayesAdapter, no text": lambda text: BayesAdapterClassifier(),
-    "LogisticRegression": lambda text: LogisticRegression(max_iter=1000),
-    "LogisticRegression, C=100": lambda text: LogisticRegression(C=100, max_iter=1000),
-    "LogisticRegressionCV": lambda text: LogisticRegressionCV(max_iter=1000, **CV),
+    "LR, C=1": lambda text: LogisticRegression(max_iter=1000),
+    "LR, C=100": lambda text: LogisticRegression(C=100, max_iter=1000),
+    "LR, C by folds": lambda text: LogisticRegressionCV(max_iter=1000, **CV),
 }
 ON_TABLES = {
-    "LogisticRegression": LogisticRegression(max_iter=1000),
-    "LogisticRegressionCV": LogisticRegressionCV(max_iter=1000, **CV),
+    "LR, C=1": LogisticRegression(max_iter=1000),
+    "LR, C by folds": LogisticRegressionCV(max_iter=1000, **CV),
     "BayesAdapter, no text": BayesAdapterClassifier(),
 }
 TABLES = {
@@ -65,7 +65,7 @@ def of_features(name, shots, seed):
     rows = draw_support(y, shots, seed)
     found = {}
     for method, make in ON_FEATURES.items():
-        if method.endswith("CV") and shots < 4:
+        if method.endswith("folds") and shots < 4:
             continue
         classifier = make(data.prototypes).fit(data.features[split][rows], y[rows])
         proba = classifier.predict_proba(data.features["test"])
