@@ -1,9 +1,15 @@
 """Sphinx configuration; `make docs` builds with warnings as errors."""
 
 import os
+import sys
+from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TQDM_DISABLE", "1")
+
+# Of the pages of examples, whose estimators link into the reference beside them.
+os.environ["SKCLIP_DOCS"] = ".."
+sys.path.append(str(Path(__file__).parent / "_extensions"))
 
 import skclip
 
@@ -16,16 +22,20 @@ version = release
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "mathml",
     "sphinx.ext.doctest",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "gallery/**/*.ipynb"]
+# Tables are parts of other pages.
+exclude_patterns = ["_build", "tables", "gallery/**/*.ipynb"]
 templates_path = ["_templates"]
 default_role = "py:obj"
 
+html_math_renderer = "mathml"
 autosummary_generate = True
+# Methods are listed beside a page of their class by their own names.
+toc_object_entries_show_parents = "hide"
 # Types are in the docstrings, in words.
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
@@ -46,6 +56,8 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "abort_on_example_error": True,
     "show_memory": False,
+    "write_computation_times": False,
+    "ignore_repr_types": r"matplotlib\.",
 }
 
 html_theme = "pydata_sphinx_theme"
