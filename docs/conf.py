@@ -7,8 +7,6 @@ from pathlib import Path
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
-# Of the pages of examples, whose estimators link into the reference beside them.
-os.environ["SKCLIP_DOCS"] = ".."
 sys.path.append(str(Path(__file__).parent / "_extensions"))
 
 import skclip
