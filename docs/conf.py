@@ -48,7 +48,7 @@ numpydoc_validation_exclude = {
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
-    "filename_pattern": r"plot_",
+    "filename_pattern": r"plot_|wise_ft",
     "ignore_pattern": r"demo\.py",
     "download_all_examples": False,
     "remove_config_comments": True,
