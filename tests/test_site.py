@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.site import faults_of_pages
+from tests.pages_in_browser import faults_of_pages
 
 BUILT = Path(__file__).resolve().parent.parent / "docs" / "_build" / "html"
 
