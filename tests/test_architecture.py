@@ -37,6 +37,7 @@ ALLOWED = {
     "export": {"_core", "backbones", "features", "adapters"},
     # The command line is a shell around public functions of everything below.
     "cli": {"datasets", "features", "store", "benchmark", "workflow", "persistence"},
+    "__main__": {"cli"},
     # From a folder to a file of predictions; it and the benchmark do not know each other.
     "workflow": {
         *("metrics", "datasets", "store", "backbones", "features", "prompts", "adapters"),

@@ -1,7 +1,10 @@
 """The comparison scripts run from the command line; their numbers are not judged here."""
 
+import json
+import re
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,7 @@ def test_drift_prints_what_is_noticed():
         ("label_shift.py", "EM has a smaller log-loss"),
         ("active_learning.py", "random, balanced"),
         ("text_order.py", "texts of other classes"),
+        ("many_labels.py", "BayesAdapter, no text"),
     ],
 )
 def test_scripts_print_their_tables(script, expected, feature_sets):
@@ -92,3 +96,28 @@ def test_interval_coverage_prints_shares():
 
 def test_scorer_choice_prints_what_was_selected():
     assert "neg_log_loss" in run("scorer_choice.py")
+
+
+@pytest.fixture(scope="module")
+def few_labels():
+    """What the script of the README's picture computes from the raw results that are stored."""
+    return json.loads(run("few_labels_figure.py"))
+
+
+def test_the_picture_of_the_readme_is_of_the_stored_results(few_labels):
+    """It holds the numbers of its curves: run few_labels_figure.py after feature_sets.py."""
+    drawn = (ROOT / "docs" / "_static" / "few_labels.svg").read_text(encoding="utf-8")
+    inside = re.search("<dc:description>(.*?)</dc:description>", drawn, re.DOTALL)[1]
+    assert json.loads(unescape(inside)) == few_labels
+
+
+@pytest.mark.parametrize(
+    ("column", "method"),
+    [(1, "bayes"), (2, "logistic-regression-cv"), (3, "tip-adapter-f")],
+)
+def test_the_numbers_of_the_readme_are_those_of_the_picture(column, method, few_labels):
+    readme = (ROOT / "README.rst").read_text(encoding="utf-8")
+    for name, metric in (("Accuracy", "acc"), ("Calibration error (ECE)", "ece10")):
+        row = re.search(rf"   \* - {re.escape(name)}, 4 per class\n((?:     - .*\n)+)", readme)[1]
+        cell = row.splitlines()[column - 1].removeprefix("     - ")
+        assert cell == f"{few_labels[metric][method][2]:.1f} %"

@@ -30,7 +30,9 @@ from skclip.adapters.input_checks import checked_features, checked_weight
 from skclip.adapters.text_order import warn_if_shifted, warn_if_texts_are_misplaced
 from skclip.exceptions import PrototypeMismatchError
 from skclip.utils.arrays import check_magnitude, check_total
+from skclip.utils.callbacks import CallbackSupportMixin, as_task
 from skclip.utils.device import resolve_device
+from skclip.utils.documentation import DocumentationLinkMixin
 from skclip.utils.messages import listing
 from skclip.utils.rows import row_digests, unit_rows
 from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
@@ -70,9 +72,11 @@ def fit_method(method: Callable[P, R]) -> Callable[P, R]:
     """A method that fits: validates parameters, and finishes or leaves the estimator as it was.
 
     That holds for errors, warnings turned into errors, and Ctrl-C. ``fit`` starts without
-    what an earlier fit has left; ``partial_fit`` goes on from it.
+    what an earlier fit has left; ``partial_fit`` goes on from it. A ``fit`` is a task of
+    scikit-learn's callbacks.
     """
-    validated = fit_context(prefer_skip_nested_validation=False)(method)
+    told = as_task(method) if method.__name__ == "fit" else method
+    validated = fit_context(prefer_skip_nested_validation=False)(told)
 
     @functools.wraps(method)
     def whole(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -96,7 +100,13 @@ def forget_fit(estimator: BaseEstimator) -> None:
         delattr(estimator, name)
 
 
-class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseAdapterClassifier(
+    DocumentationLinkMixin,
+    CallbackSupportMixin,
+    ClassifierMixin,
+    BaseEstimator,
+    metaclass=ABCMeta,
+):
     """Shell around the numerical core; a subclass supplies ``fit``.
 
     Its fit calls :meth:`_check`, a function that returns a FittedModel, and

@@ -14,7 +14,14 @@ from skclip._core.problem import Problem
 from skclip.exceptions import PrototypeMismatchError, PrototypeWarning
 from skclip.prompts import Prototypes
 from skclip.utils.arrays import as_array
-from skclip.utils.labels import as_labels, encoding_hint, label_kind, misspelled, mistyped
+from skclip.utils.labels import (
+    as_labels,
+    encoding_hint,
+    label_kind,
+    misspelled,
+    mistyped,
+    pair_shown,
+)
 from skclip.utils.messages import listing
 
 __all__ = ["are_labelled", "one_per_class", "resolve_classes"]
@@ -162,17 +169,22 @@ def _named_classes(prompts: Any, present: np.ndarray) -> np.ndarray:
     unnamed = [label for label in present.tolist() if label not in set(named.tolist())]
     pairs = misspelled(extra, unnamed)
     if pairs:
-        listed = listing(pairs, show=lambda pair: f"{pair[0]!r} for {pair[1]!r}")
+        listed = listing(pairs, show=lambda pair: pair_shown(pair, "for"))
         raise PrototypeMismatchError(
             f"The labels in class_names must be spelled as in y; got {listed}. Use the labels of y "
             "as keys of class_names."
         )
     extra = [label for label in extra if not mistyped([label], present)]
-    if extra and unnamed:
+    if extra:
+        remedy = (
+            f"{listing(unnamed)} has no entry: check the spelling of both."
+            if unnamed
+            else "Drop them from class_names; or, if they are meant, pass "
+            "ClassPrompts(...).encode(labels) of all labels as prototypes."
+        )
         warnings.warn(
-            f"Labels in class_names must be those of y, or of classes without images; "
-            f"{listing(extra)} is no label of y, and becomes a class of its own, while "
-            f"{listing(unnamed)} has no entry. Check their spelling.",
+            f"Labels in class_names must be those of y; got {listing(extra)}, of which y has no "
+            "row. Each becomes a class of its own, predicted by its text alone. " + remedy,
             PrototypeWarning,
             stacklevel=2,
         )
@@ -184,7 +196,7 @@ def _warn_of_mistyped(labels: np.ndarray, present: np.ndarray) -> None:
     known = set(present.tolist())
     pairs = mistyped([label for label in labels.tolist() if label not in known], present.tolist())
     if pairs:
-        listed = listing(pairs, show=lambda pair: f"{pair[0]!r} beside {pair[1]!r}")
+        listed = listing(pairs, show=lambda pair: pair_shown(pair, "beside"))
         warnings.warn(
             "Labels of prototypes must be those of y, or of classes without images; got "
             f"{listed}. A label that y does not have is a class of its own, which is predicted by "
@@ -228,7 +240,7 @@ def _check_known(labels: np.ndarray, present: np.ndarray) -> None:
         return
     pairs = misspelled(unknown, labels.tolist())
     if pairs:
-        listed = listing(pairs, show=lambda pair: f"{pair[0]!r} for {pair[1]!r}")
+        listed = listing(pairs, show=lambda pair: pair_shown(pair, "for"))
         remedy = f"Spelling or type differ: {listed}. Use one of the two."
     else:
         remedy = "Add the missing ones, or drop these rows."

@@ -28,7 +28,7 @@ def checked_features(estimator: Any, X: Any, y: Any = _NONE, *, reset: bool) -> 
         If X holds images or paths, which a CLIPFeaturizer has to encode before; if a label is
         missing, or labels are of several types.
     """
-    rows = as_array(X, "X") if isinstance(X, np.ma.MaskedArray) else X
+    rows = as_array(X, "X") if isinstance(X, np.ma.MaskedArray | np.matrix) else X
     rows = rows if hasattr(rows, "iloc") else _without_torch(rows, "X")
     y = _without_torch(y, "y")
     if (

@@ -18,7 +18,7 @@ from skclip.benchmark.evaluation import KEY, VALUES, Cell, evaluate, made_from
 from skclip.benchmark.manifest import write_manifest
 from skclip.benchmark.method_registry import CALIBRATORS, METHODS, Method, resolve_methods
 from skclip.benchmark.results import ResultFile
-from skclip.benchmark.sources import read_sources
+from skclip.benchmark.sources import read_sources, warn_of_few
 from skclip.exceptions import StudyError, StudyWarning
 from skclip.utils.files import replace_file, slug, write_text
 from skclip.utils.locks import locked
@@ -113,7 +113,7 @@ def run(
     -----
     StudyWarning
         If rows were made from something else and are computed again, images are left out or are
-        in both halves, or another run is waited for.
+        in both halves, most classes have fewer images than shots, or another run is waited for.
     """
     out = Path(out).expanduser()
     resolved = resolve_methods(methods)
@@ -126,6 +126,7 @@ def run(
         out / ".lock", waiting, partial(warnings.warn, category=StudyWarning, stacklevel=4)
     ):
         sources = read_sources(datasets, out, verbose)
+        warn_of_few(sources, shots)
         results = ResultFile(out / RESULTS, KEY, VALUES)
         done = results.read()
         cells = _cells(sources, resolved, shots, seeds, tuple(dict.fromkeys(calibrators)))

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
+
 from skclip.benchmark.feature_data import (
     INDIFFERENT,
     FeatureDataset,
@@ -30,7 +32,7 @@ from skclip.utils.csv_cells import one_line
 from skclip.utils.files import slug
 from skclip.utils.messages import listing
 
-__all__ = ["Source", "read_sources"]
+__all__ = ["Source", "read_sources", "warn_of_few"]
 
 _KINDS = ("features", "dataset", "few_shot", "folder", "csv")
 # What describes a data set in Python, instead of a name or a path.
@@ -105,6 +107,23 @@ def read_sources(tables: Iterable[Mapping[str, Any]], out: Path, verbose: int) -
     return sources
 
 
+def warn_of_few(sources: Iterable[Source], shots: Iterable[int]) -> None:
+    """Warn of shots that most classes have not: their rows are of fewer than they say."""
+    for source in sources:
+        labels = source.data.labels.get(source.support, np.array([], dtype=int))
+        _, counts = np.unique(labels, return_counts=True)
+        for n_shots in shots:
+            few = int((counts < n_shots).sum())
+            if 2 * few > len(counts):
+                warnings.warn(
+                    f"Most classes should have as many images as shots are drawn; at {n_shots} "
+                    f"shots {few} of {len(counts)} classes of {source.name} have fewer, the "
+                    f"largest {counts.max()}, and give all they have. Ask for fewer shots.",
+                    StudyWarning,
+                    stacklevel=3,
+                )
+
+
 def _source(table, out, verbose):
     if not isinstance(table, Mapping):
         raise StudyError(f"A data set must be a table of keys and values; got {table!r}.")
@@ -135,6 +154,11 @@ def _source(table, out, verbose):
         name, origin, weights = Path(value).stem, value, ""
     else:
         origin = entry.get("root", "") if kind == "few_shot" else "" if is_object else value
+        if kind == "folder" and out.resolve().is_relative_to(Path(value).expanduser().resolve()):
+            raise StudyError(
+                "Results must not lie in a folder of images, where they would count as one of its "
+                f"classes; got {out} in {value}. Name another folder."
+            )
         images = _images(kind, value, entry)
         _check_splits(images, support)
         name, model = images.name, _model(entry, images)
@@ -147,6 +171,11 @@ def _source(table, out, verbose):
         raise DatasetError(
             f"Features must have rows to test on, a split test; got {listing(data.features)} in "
             f"{found.path}."
+        )
+    if len(known := np.unique(data.labels.get(support, ()))) == 1:
+        raise DatasetError(
+            f"A data set must have two classes at least; got {data.class_names[known[0]]!r} alone "
+            f"to learn from in {found.path}."
         )
     return replace(
         found,

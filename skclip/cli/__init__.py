@@ -19,7 +19,6 @@ import pkgutil
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TextIO
 
 from skclip.exceptions import SkclipError, StudyError
 
@@ -60,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _Shown()
             return int(arguments.run(arguments))
     except StudyError as error:
         print(f"skclip: error: {error}", file=sys.stderr)
@@ -100,13 +99,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """A warning as a user of the command reads it, without lines of source."""
-    print(f"skclip: warning: {message}", file=sys.stderr)
+class _Shown:
+    """A warning as a user of the command reads it: once, and without lines of source."""
+
+    def __init__(self) -> None:
+        self.texts: set[str] = set()
+
+    def __call__(self, message: Warning | str, *_: object, **__: object) -> None:
+        text = str(message)
+        if text not in self.texts:
+            self.texts.add(text)
+            print(f"skclip: warning: {text}", file=sys.stderr)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "compare adapters on your data, or run a study"
+_OUT = "results"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         study = benchmark.read_config(arguments.config)
     else:
         options.check_source(arguments)
+        options.check_out_folder(arguments, arguments.out or Path(_OUT))
         study = benchmark.study_of(_checked(arguments), **named)
     work = {"device": "auto", "batch_size": "auto", "cache_dir": None, "on_error": "raise"}
     given = {name: getattr(arguments, name) for name in work}
@@ -76,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
             study[name] = getattr(arguments, name)
     if arguments.no_predictions:
         study["store_predictions"] = False
-    out = Path(study.pop("out", "results"))
+    out = Path(study.pop("out", _OUT))
     benchmark.run(out=out, verbose=int(not arguments.quiet), **study)
     failed = sum(row["status"] != "ok" for row in benchmark.read_results(out))
     print(benchmark.recommend(out).text())

@@ -45,7 +45,9 @@ SUMMARY = "embed images into a folder of features"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("source", metavar="SOURCE", help="folder, list of paths, or -")
+    parser.add_argument(
+        "source", metavar="SOURCE", help="folder, list of paths, CSV file, image, or -"
+    )
     options.add_choice_of_images(parser)
     parser.add_argument(
         "--out", default="features", type=Path, help="folder to write into (features)"
@@ -99,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"--rank must be at least 0 and below --world-size; got {arguments.rank} and "
             f"{arguments.world_size}"
         )
+    options.check_out_folder(arguments, arguments.out)
     # Absolute, so that paths.txt means the same from anywhere.
     paths = [str(Path(path).expanduser().absolute()) for path in image_paths(arguments)]
     report = embed_files(

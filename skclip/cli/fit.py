@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     from skclip.workflow import check_dataset, fit_dataset, write_page
 
     options.check_source(arguments)
+    _check_out(arguments)
     source = arguments.source
     verbose = int(not arguments.quiet)
     if not is_embedded(source):
@@ -80,13 +81,26 @@ def run(arguments: argparse.Namespace) -> int:
         n_jobs=-1,
         verbose=verbose,
     )
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     save(report.pipeline, arguments.out)
     page = write_page(report, arguments.out.with_suffix(".html"))
     print(report.text())
     print(f"\nThe errors to look at are in {page}")
     print(f"The classifier is in {arguments.out}; next: skclip predict {arguments.out} IMAGES")
     return 0
+
+
+def _check_out(arguments: argparse.Namespace) -> None:
+    """End with a message, before anything is computed, where OUT cannot or must not be written."""
+    from skclip.persistence.file_format import is_saved
+
+    out = arguments.out
+    if out.suffix.lower() == ".html":
+        arguments.parser.error(f"OUT must not end in .html, as the page does; got {str(out)!r}")
+    if out.exists() and not is_saved(out):
+        arguments.parser.error(
+            f"OUT must be a new file, or a classifier to replace; {str(out)!r} is something else"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _fraction(text: str) -> float:

@@ -38,7 +38,9 @@ _PICTURE = (40, 40)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("classifier", metavar="CLASSIFIER", type=Path, help="what fit wrote")
-    parser.add_argument("source", metavar="SOURCE", help="folder, list of paths, or -")
+    parser.add_argument(
+        "source", metavar="SOURCE", help="folder, list of paths, CSV file, image, or -"
+    )
     options.add_choice_of_images(parser)
     parser.add_argument(
         "--out", type=Path, default="labels.csv", help="file of the labels (labels.csv)"

@@ -1,8 +1,9 @@
 """Predict images with a classifier that `skclip fit` wrote, into a CSV file.
 
-SOURCE is a folder (every image below it; --glob and --exclude choose), a text file with one path
-per line, or "-" for such lines on standard input. OUT has a row for each image: path, class,
-probability, whether the classifier abstains, and the reason why an image could not be read.
+SOURCE is a folder (every image below it; --glob and --exclude choose), an image, a text file with
+one path per line, a CSV file with a column path, or "-" for such lines on standard input. OUT has a
+row for each image: path, class, probability, whether the classifier abstains, and the reason why an
+image could not be read. Where none could be read, the command fails.
 
 Rows are written as they are computed. A run that was stopped goes on where it was when the same
 command is given again, provided that classifier and images are the same.
@@ -13,6 +14,7 @@ Examples
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from skclip.cli.shared import options
@@ -26,7 +28,9 @@ SUMMARY = "predict images, into a CSV file"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("classifier", metavar="CLASSIFIER", type=Path, help="what fit wrote")
-    parser.add_argument("source", metavar="SOURCE", help="folder, list of paths, or -")
+    parser.add_argument(
+        "source", metavar="SOURCE", help="folder, list of paths, CSV file, image, or -"
+    )
     options.add_choice_of_images(parser)
     options.add_on_error(parser, ("nan", "skip", "raise"), "nan")
     parser.add_argument(
@@ -67,4 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         ):
             if count:
                 print(f"{count} {what}")
+    if report.n_unreadable == report.n_files:
+        print(f"skclip: error: no image could be read; reasons in {report.out}", file=sys.stderr)
+        return 1
     return 0

@@ -1,7 +1,5 @@
 """A user's own images: one folder per class, or a table of paths and labels."""
 
-import csv
-import io
 import warnings
 from collections import Counter
 from collections.abc import Iterable
@@ -9,8 +7,7 @@ from pathlib import Path
 
 from skclip.datasets.image_dataset import ImageDataset, ImageList
 from skclip.exceptions import DatasetError, LeftOutWarning
-from skclip.utils.csv_cells import text_of_cell
-from skclip.utils.files import decode_text
+from skclip.utils.csv_tables import read_table
 from skclip.utils.image_files import FoundImages, is_hidden, search_images
 from skclip.utils.messages import listing
 
@@ -232,8 +229,9 @@ def load_image_csv(
     Parameters
     ----------
     path : path-like
-        UTF-8 (or UTF-16 with a byte order mark), with a header. "label" is the class name; "split"
-        is "train", "val" or "test", "train" where the column is absent.
+        UTF-8 (or UTF-16 with a byte order mark), with a header; separated by commas, or by
+        semicolons or tabs as spreadsheets of some languages write it. "label" is the class name;
+        "split" is "train", "val" or "test", "train" where the column is absent.
     name : str, default=None
         Of the data set; the file's when None.
     root : path-like, default=None
@@ -247,41 +245,43 @@ def load_image_csv(
     Raises
     ------
     DatasetError
-        If a column is missing, a split is unknown, or an image does not exist.
+        If a column is missing or there twice, a row has no label, a split is unknown, or an image
+        does not exist.
     """
     path = Path(path).expanduser()
     root = path.parent if root is None else Path(root).expanduser()
     try:
-        rows = list(csv.DictReader(io.StringIO(decode_text(path.read_bytes()), newline="")))
+        rows = read_table(path.read_bytes(), ("path", "label"))
     except FileNotFoundError as error:
         raise DatasetError(f"A data set must be a CSV file; got no file {path}.") from error
-    except (ValueError, csv.Error) as error:
+    except ValueError as error:
         raise DatasetError(
-            f"{path} must be a CSV file in UTF-8; got {error}. Save it as one."
+            f"{path} must be a CSV file in UTF-8 with the columns path and label; got {error}."
         ) from error
-    rows = [
-        {k: text_of_cell(v) if k in ("path", "label") and v else v for k, v in row.items()}
-        for row in rows
-    ]
-    columns = set(rows[0]) if rows else set()
-    if not {"path", "label"} <= columns:
+    if not rows:
+        raise DatasetError(f"{path} must have a row for each image; got the header alone.")
+    for row in rows:
+        row["label"] = row["label"].strip()
+    incomplete = [i for i, row in enumerate(rows, 2) if not (row["path"] and row["label"])]
+    if incomplete:
         raise DatasetError(
-            f"{path} must have the columns path and label, and rows; got {listing(sorted(columns))}"
-            f" in {len(rows)} rows."
+            f"Every row of {path} must have a path and a label; got none in row(s) "
+            f"{listing(incomplete)}. Fill them, or delete the rows."
         )
     classes = sorted({row["label"] for row in rows})
     label_of = {name: label for label, name in enumerate(classes)}
     by_split: dict[str, list[tuple[str, int]]] = {}
     for row in rows:
-        split = _SPLIT_NAMES.get((row.get("split") or "train").lower())
+        split = _SPLIT_NAMES.get((row.get("split") or "train").strip().lower())
         if split is None:
             raise DatasetError(f"split must be train, val or test; got {row['split']!r} in {path}.")
         by_split.setdefault(split, []).append((str(root / row["path"]), label_of[row["label"]]))
     missing = [p for rows in by_split.values() for p, _ in rows if not Path(p).is_file()]
     if missing:
+        windows = " Write / for \\." if "\\" in Path(missing[0]).name else ""
         raise DatasetError(
             f"Every image in {path} must exist; got no file {listing(missing)}. Paths are relative "
-            f"to {root}: pass another root, or correct them."
+            f"to {root}: pass another root, or correct them.{windows}"
         )
     splits = {s: ImageList.of(by_split[s]) for s in _SPLITS if s in by_split}
     return ImageDataset(name or path.stem, dict(enumerate(classes)), splits)

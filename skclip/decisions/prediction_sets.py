@@ -45,9 +45,9 @@ class PredictionSetClassifier(
     one distribution (exchangeable), and models are *fitted again*, then the set holds the right
     label with probability of at least ``guaranteed_coverage_``, over the support and the new row
     together, for every distribution: :math:`1 - 2 \alpha - 1 / (n + 1)` for single images, less
-    :math:`\min\{2 (1 - 1/K) / (n/K + 1), (1 - K/n) / (K + 1)\}` for K folds. In practice
-    coverage is close to :math:`1 - \alpha`. The number of images of each class is fixed in a K-shot
-    support and not in what comes later, which these theorems do not know.
+    the smaller one of :math:`2 (1 - 1/K) / (n/K + 1)` and :math:`(1 - K/n) / (K + 1)` for K
+    folds. In practice coverage is close to :math:`1 - \alpha`. The number of images of each class
+    is fixed in a K-shot support and not in what comes later, which these theorems do not know.
 
     **What is not.** For :class:`skclip.BayesAdapterClassifier` with text, left-out models are one
     Newton step away from the fit, and prior and temperature are those of all rows. No

@@ -25,8 +25,10 @@ from skclip.features.image_cache import ImageCache
 from skclip.features.image_encoding import encode_images, scale_to_unit_norm
 from skclip.features.image_reading import MAX_PIXELS
 from skclip.features.image_views import ImageViews, check_view_parameters
+from skclip.utils.callbacks import CallbackSupportMixin, as_task
+from skclip.utils.documentation import DocumentationLinkMixin
 from skclip.utils.random_state import integer_seed
-from skclip.utils.sklearn_private import Interval, StrOptions
+from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
 
 __all__ = ["CLIPFeaturizer"]
 
@@ -34,7 +36,13 @@ __all__ = ["CLIPFeaturizer"]
 _LOOKUP_ATTRIBUTES = {"embedding_dim_", "logit_bias_", "logit_scale_", "_n_features_out"}
 
 
-class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class CLIPFeaturizer(
+    DocumentationLinkMixin,
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
     r"""Images as the embeddings of a frozen CLIP model.
 
     An image :math:`x` becomes :math:`f(x) / \lVert f(x) \rVert_2`, where :math:`f` is the
@@ -114,14 +122,16 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     -----
     *Input.* Items may be paths (str or Path), PIL images and uint8 arrays of shape (h, w),
     (h, w, 1), (h, w, 3) or (h, w, 4), mixed in one list; a whole array has shape (n, h, w) or
-    (n, h, w, channels). EXIF rotation is applied; transparency is laid over white; 16-bit
-    greyscale is scaled from [0, 65535]; of an animated file the first frame is read; colour
-    profiles are not applied. Arrays of another type are refused rather than guessed. Files are
-    read if they are AVIF (with Pillow 11.3), BMP, GIF, HEIF (HEIC; with the extra
-    ``skclip[heif]``), ICNS, ICO,
-    JPEG, JPEG 2000, PCX, PNG, PPM, PSD, QOI, SGI, TGA, TIFF or WebP, whatever their name is; no
-    document is opened under an image's name. An image that the caller has opened with
-    ``PIL.Image.open`` is read from its file and not decoded in the caller's object.
+    (n, h, w, channels). A column of pandas, polars, pyarrow or Hugging Face ``datasets`` stands for
+    the list of its items; of ``{"bytes": ..., "path": ...}``, as ``datasets`` keeps images that are
+    not decoded, the bytes are read if there are any, else the path. EXIF rotation is applied;
+    transparency is laid over white; 16-bit greyscale is scaled from [0, 65535]; of an animated file
+    the first frame is read; colour profiles are not applied. Arrays of another type are refused
+    rather than guessed. Files are read if they are AVIF (with Pillow 11.3), BMP, GIF, HEIF (HEIC;
+    with the extra ``skclip[heif]``), ICNS, ICO, JPEG, JPEG 2000, PCX, PNG, PPM, PSD, QOI, SGI, TGA,
+    TIFF or WebP, whatever their name is; no document is opened under an image's name. An image that
+    the caller has opened with ``PIL.Image.open`` is read from its file and not decoded in the
+    caller's object.
 
     *Activation.* Some weights (OpenAI, MetaCLIP, DFN) were trained with QuickGELU. For a tag the
     right activation is taken: ("ViT-B-32", "openai") is ("ViT-B-32-quickgelu", "openai"). For a
@@ -233,6 +243,23 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self._validate_params()
         return self
 
+    @fit_context(prefer_skip_nested_validation=False)
+    @as_task
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """Embed images, as :meth:`transform` does: there is nothing to fit.
+
+        Parameters
+        ----------
+        X : sequence of n images
+            As for :meth:`transform`.
+        y : ignored
+
+        Returns
+        -------
+        features : ndarray of shape (n, d), float32
+        """
+        return self.transform(X)
+
     def transform(self, X: Any) -> np.ndarray:
         """Embed images.
 
@@ -240,9 +267,9 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         ----------
         X : sequence of n images
             Paths, bytes of image files (an upload), files opened with mode "rb", PIL images and
-            uint8 arrays, mixed; a uint8 array of shape (n, h, w) or (n, h, w, 3); an array or a
-            pandas Series of paths or of bytes, or one column of them. An open file is read from
-            its beginning and left at its position.
+            uint8 arrays, mixed; a uint8 array of shape (n, h, w) or (n, h, w, 3); an array of
+            paths; a column of pandas, polars, pyarrow or Hugging Face ``datasets``, or a table that
+            has no other. An open file is read from its beginning and left at its position.
 
         Returns
         -------

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from skclip.exceptions import ImageError
-from skclip.features.collection import fault_of, is_file_object, is_missing, is_path
+from skclip.features.collection import fault_of, image_of, is_file_object, is_missing, is_path
 from skclip.store import file_stamp
 from skclip.utils.image_files import IMAGE_FORMATS, image_formats
 
@@ -87,7 +87,7 @@ def open_item(item: Any, max_pixels: int) -> Opened:
 
     Parameters
     ----------
-    item : path, bytes, file object, PIL image or uint8 array
+    item : path, bytes, file object, PIL image, uint8 array, or dict with "bytes" and "path"
         A file object is read from its beginning if it can be, and left where it was.
     max_pixels : int
         A file or a lazily opened image with more pixels is refused before it is decoded.
@@ -98,6 +98,7 @@ def open_item(item: Any, max_pixels: int) -> Opened:
         If the item is missing, is no image, or its file is. The message says why, not where: the
         caller knows the position. What else may be raised, :func:`reasons` explains.
     """
+    item = image_of(item)
     if is_missing(item):
         raise ImageError("there is no image")
     fault = fault_of(item)
@@ -383,7 +384,7 @@ def _colours(image: Image.Image, steps: int) -> Image.Image:
 
 def _grey_steps(image: Image.Image) -> int:
     """By what a transparent grey value must be multiplied; known before the image is decoded."""
-    raw = [tile[3] for tile in getattr(image, "tile", ()) if image.format == "PNG"]
+    raw = [tile[3] for tile in getattr(image, "tile", None) or () if image.format == "PNG"]
     return _GREY_STEPS.get(raw[0], 1) if raw and isinstance(raw[0], str) else 1
 
 

@@ -17,7 +17,7 @@ from safetensors.numpy import save
 from skclip.exceptions import PersistenceError
 from skclip.utils.files import replace_file
 
-__all__ = ["FORMAT_VERSION", "digest", "read", "write"]
+__all__ = ["FORMAT_VERSION", "digest", "is_saved", "read", "write"]
 
 FORMAT_VERSION = 1
 _KEY = "skclip"
@@ -56,6 +56,15 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             "match its checksum. Copy or save it again."
         )
     return document, arrays
+
+
+def is_saved(path: Path) -> bool:
+    """Whether a file says of itself that it is one of :func:`write`; its content is not checked."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return _KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def _parse(text: str | None, path: Path) -> dict[str, Any]:

@@ -64,7 +64,12 @@ class Prototypes:
         if vectors.dtype.kind == "c":
             raise ValueError(f"vectors must be real; got {vectors.dtype}. Pass their real part.")
         if vectors.dtype != np.float32:
-            vectors = vectors.astype(np.float64)
+            try:
+                vectors = vectors.astype(np.float64)
+            except (TypeError, ValueError) as exc:
+                raise PrototypeMismatchError(
+                    f"vectors must hold numbers; {exc}. Pass one row of numbers per class."
+                ) from exc
         labels = as_labels(labels, "labels")
         if vectors.ndim != 2 or labels.shape != (len(vectors),):
             raise PrototypeMismatchError(

@@ -9,7 +9,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-__all__ = ["IMAGE_FORMATS", "FoundImages", "image_formats", "is_hidden", "search_images"]
+__all__ = [
+    "IMAGE_FORMATS",
+    "FoundImages",
+    "image_formats",
+    "is_hidden",
+    "is_named_as_image",
+    "search_images",
+]
 
 # Rasters that decode in this process. Pillow knows more, among them documents that another program
 # draws (PostScript by Ghostscript) and scientific containers.
@@ -86,6 +93,11 @@ def image_formats() -> tuple[str, ...]:
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is the system's and not the user's."""
     return name.startswith(".") or name.lower() in _HIDDEN
+
+
+def is_named_as_image(path: Path) -> bool:
+    """Whether a file has the ending of a photograph or another image."""
+    return path.suffix.lower() in _endings()
 
 
 def search_images(

@@ -1,5 +1,6 @@
 """Labels of a classification."""
 
+import unicodedata
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -18,6 +19,7 @@ __all__ = [
     "label_kind",
     "misspelled",
     "mistyped",
+    "pair_shown",
 ]
 
 # Of shorter names one letter makes another word too often: cow and crow.
@@ -43,7 +45,7 @@ def as_labels(y: ArrayLike, name: str = "y") -> np.ndarray:
         missing = np.flatnonzero([_is_missing(label) for label in flat])
     else:
         flat = list(labels.ravel())
-        missing = np.flatnonzero(labels.ravel() != labels.ravel())
+        missing = np.flatnonzero(labels.ravel() != labels.ravel())  # NaN, NaT
     if len(missing):
         raise ValueError(
             f"{name} must have no missing values; got {listing([flat[i] for i in missing])} at "
@@ -57,9 +59,10 @@ def as_labels(y: ArrayLike, name: str = "y") -> np.ndarray:
             f"{name} must hold labels of one type; got {kinds}. Convert them all, for instance "
             "with str(label)."
         )
-    if found - {"text", "number"} or labels.dtype.kind == "S":
+    if found - {"text", "number"} or labels.dtype.kind in "SMm":
+        kinds = kinds or {"S": "bytes", "M": "dates", "m": "durations"}[labels.dtype.kind]
         raise ValueError(
-            f"{name} must hold strings or numbers as labels; got {kinds or 'bytes'}. Convert them, "
+            f"{name} must hold strings or numbers as labels; got {kinds}. Convert them, "
             "for instance with str(label), or label.decode() for bytes."
         )
     return np.asarray(given) if isinstance(given, list | tuple) else labels
@@ -125,6 +128,18 @@ def mistyped(unknown: Iterable[Any], known: Iterable[Any]) -> list[tuple[Any, An
     return found
 
 
+def pair_shown(pair: tuple[Any, Any], word: str) -> str:
+    """Two labels that differ, for a message: in ASCII where they look alike.
+
+    >>> pair_shown(("Persain", "Persian"), "for")
+    "'Persain' for 'Persian'"
+    """
+    label, other = pair
+    alike = unicodedata.normalize("NFC", str(label)) == unicodedata.normalize("NFC", str(other))
+    show = ascii if alike else repr
+    return f"{show(label)} {word} {show(other)}"
+
+
 def _slips(name: str) -> list[str]:
     """The name with and without any one letter: names a slip apart have one of these in common."""
     if len(name) < _LONG_NAME or any(letter.isdigit() for letter in name):
@@ -145,7 +160,9 @@ def _plain(label: Any) -> str:
     text = label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
     if text.strip().startswith("-") and text.strip()[1:2].isdigit():
         return text.strip()  # a minus is no hyphen
-    return " ".join(text.casefold().replace("_", " ").replace("-", " ").split())
+    # Folders of macOS have accents as letters of their own.
+    text = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(text.replace("_", " ").replace("-", " ").split())
 
 
 def _is_missing(label: object) -> bool:

@@ -33,6 +33,10 @@ def locked(
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        if not path.exists():  # what others hold is there
+            raise OSError(
+                errno.ENOENT, "no file can be made in this folder", str(path.parent)
+            ) from None
         if waiting:
             say(waiting)
         lock.acquire()

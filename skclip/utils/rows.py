@@ -8,7 +8,7 @@ from sklearn.utils import check_array
 
 from skclip.utils.messages import listing
 
-__all__ = ["are_repeated", "direction", "row_digests", "unit_rows"]
+__all__ = ["are_repeated", "direction", "equal_rows", "row_digests", "unit_rows"]
 
 
 def row_digests(X: ArrayLike) -> np.ndarray:
@@ -40,6 +40,20 @@ def are_repeated(X: np.ndarray, others: np.ndarray, tolerance: float = 1e-5) -> 
         found[rows] = (np.abs(X[rows] - others[first[rows]]) <= tolerance).all(axis=1)
         first += 1
     return found
+
+
+def equal_rows(X: np.ndarray, tolerance: float = 1e-5) -> np.ndarray:
+    """A number for each row of `X` (n, d), the same for rows that are equal up to rounding: (n,).
+
+    `tolerance` is that of :func:`are_repeated`.
+    """
+    if not X.size:
+        return np.arange(len(X))
+    order = np.argsort(X @ np.random.default_rng(0).normal(size=X.shape[1]))
+    steps = np.abs(np.diff(X[order], axis=0)).max(axis=1, initial=0.0)
+    group = np.empty(len(X), dtype=np.int64)
+    group[order] = np.cumsum(np.append(True, steps > tolerance * np.abs(X).max())) - 1
+    return group
 
 
 def unit_rows(X: ArrayLike, name: str) -> np.ndarray:

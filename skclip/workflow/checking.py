@@ -222,6 +222,7 @@ def _of_classes(check: DatasetCheck) -> Iterator[Finding]:
     def named(chosen: np.ndarray) -> list[str]:
         return [names[label] for label in np.flatnonzero(chosen).tolist()]
 
+    yield _finding("one class", names.values() if len(names) == 1 else ())
     yield _finding("empty classes", named(train == 0))
     yield _finding("single images", named(train == 1))
     few = (train > 1) & (train * _IMBALANCE < train.max(initial=0))
@@ -230,6 +231,7 @@ def _of_classes(check: DatasetCheck) -> Iterator[Finding]:
         if split in counts:
             missing = named(counts[split] == 0)
             yield _finding("unmeasured classes", (f"{split}: {name}" for name in missing))
+    yield _finding("spaces in names", (name for name in names.values() if name != name.strip()))
     yield _finding("names of no meaning", filter(_CODE.fullmatch, names.values()))
     spelled: dict[str, list[str]] = defaultdict(list)
     for name in names.values():

@@ -20,6 +20,7 @@ class Kind(NamedTuple):
 # In the order in which they are told. An "error" stops a fit or makes its numbers wrong.
 KINDS: dict[str, Kind] = {
     "layout": Kind("error", "cannot be read as a data set", "nothing can be fitted"),
+    "one class": Kind("error", "class is the only one", "a classifier needs two at least"),
     "unreadable": Kind(
         "error",
         "images cannot be read",
@@ -27,6 +28,11 @@ KINDS: dict[str, Kind] = {
     ),
     "conflicting labels": Kind(
         "error", "images have a copy in another class", "fit uses none of the copies"
+    ),
+    "spaces in names": Kind(
+        "warning",
+        "classes have names with spaces at an end",
+        "they are part of the name: rename the folders",
     ),
     "equal names": Kind(
         "error",

@@ -15,10 +15,11 @@ from skclip.adapters import BayesAdapterClassifier, ZeroShotClassifier
 from skclip.backbones import absolute_name
 from skclip.datasets import ImageDataset, image_paths_by_folder
 from skclip.decisions import SelectiveClassifier
-from skclip.exceptions import DatasetError
+from skclip.exceptions import DatasetError, LeftOutWarning
 from skclip.features import CLIPFeaturizer, Embeddings, is_embedded, read_embeddings
 from skclip.prompts import ClassPrompts, Prototypes
 from skclip.utils.messages import listing
+from skclip.utils.rows import are_repeated, equal_rows
 from skclip.workflow.check_result import DatasetCheck
 from skclip.workflow.checking import check_dataset
 from skclip.workflow.fit_report import FitReport, HeldOut
@@ -58,7 +59,8 @@ def fit_dataset(
 
     It is :class:`skclip.BayesAdapterClassifier` on the features of :class:`skclip.CLIPFeaturizer`,
     started from the text of the class names. The images are checked first
-    (:func:`check_dataset`): copies, contradictions and leaks between splits take no part.
+    (:func:`check_dataset`): copies, contradictions and leaks between splits take no part. Of
+    embeddings, whose images are not read again, equal rows count as copies.
 
     Parameters
     ----------
@@ -104,6 +106,11 @@ def fit_dataset(
         If images cannot be read and `on_error` is "raise".
     ValueError
         If more than one of `target_risk`, `coverage` and `threshold` is given.
+
+    Warns
+    -----
+    LeftOutWarning
+        If rows of embeddings are copies.
 
     Notes
     -----
@@ -156,6 +163,8 @@ def fit_dataset(
     )
     prototypes = ClassPrompts(featurizer, templates=templates).encode(names)
     rows = {split: _rows(data, split, featurizer, embeddings) for split in data.splits}
+    if check is None:
+        rows = _without_copies(rows)
     train = rows["train"]
     groups = np.arange(len(train.y)) if check is None else check.groups(train.paths)
     left_out = _cross_validated(train, prototypes, groups, n_folds, random_state)
@@ -208,6 +217,34 @@ def _rows(
     y = np.array([data.class_names[label] for label in images.labels.tolist()])
     read = featurizer.transform if embeddings is None else embeddings.rows_of
     return _Rows(images.paths, y, read(images.paths))
+
+
+def _without_copies(rows: dict[str, _Rows]) -> dict[str, _Rows]:
+    """What :meth:`DatasetCheck.usable` leaves of images, as far as features tell."""
+    train = rows["train"]
+    group = equal_rows(train.X)
+    _, first, code = np.unique(group, return_index=True, return_inverse=True)
+    first_of_group = first[code]
+    conflict = np.zeros(len(first), bool)
+    np.logical_or.at(conflict, code, train.y != train.y[first_of_group])
+    kept = {split: ~are_repeated(r.X, train.X) for split, r in rows.items() if split != "train"}
+    kept["train"] = (first_of_group == np.arange(len(train.y))) & ~conflict[code]
+    left_out = sum(int((~keep).sum()) for keep in kept.values())
+    if left_out:
+        warnings.warn(
+            f"Every image should be there once; {left_out} are left out, as their features are "
+            "those of another one of their class, of another class, or of one to learn from. "
+            "`skclip check` names them from the images.",
+            LeftOutWarning,
+            stacklevel=3,
+        )
+    chosen = {s: _Rows(r.paths[kept[s]], r.y[kept[s]], r.X[kept[s]]) for s, r in rows.items()}
+    if not len(chosen["train"].y):
+        raise DatasetError(
+            "A data set must have images to learn from; none is left when copies of two classes "
+            "are left out."
+        )
+    return {split: r for split, r in chosen.items() if len(r.y)}
 
 
 def _held_out(

@@ -13,8 +13,9 @@ import numpy as np
 
 from skclip.datasets import load_image_csv, load_image_folder
 from skclip.decisions import acquisition
-from skclip.exceptions import LeftOutWarning
-from skclip.utils.csv_cells import safe_cell, text_of_cell
+from skclip.exceptions import DatasetError, LeftOutWarning
+from skclip.utils.csv_cells import safe_cell
+from skclip.utils.csv_tables import read_table
 from skclip.utils.files import decode_text
 from skclip.workflow.saved_pipeline import load_pipeline
 
@@ -118,15 +119,27 @@ class LabelFile:
         Returns
         -------
         dict of str to str
+
+        Raises
+        ------
+        DatasetError
+            If the file holds anything else.
         """
         if not self.path.exists():
             return {}
-        rows = csv.DictReader(io.StringIO(decode_text(self.path.read_bytes()), newline=""))
+        content = self.path.read_bytes()
+        if not content.strip():
+            return {}
+        # What is added has these two cells.
+        if decode_text(content).split("\n", 1)[0].strip() != "path,label":
+            raise DatasetError(
+                f"{self.path} must be a new file, or one of labels with the columns path,label; it "
+                "is something else. Give another name (--out of the command)."
+            )
         found = {}
-        for row in rows:
-            if row.get("path") and row.get("label"):
-                path = self.path.parent / text_of_cell(row["path"])
-                found[str(path.absolute())] = text_of_cell(row["label"])
+        for row in read_table(content, ["path", "label"]):
+            if row["path"] and row["label"]:
+                found[str((self.path.parent / row["path"]).absolute())] = row["label"]
         return found
 
     def add(self, labels: Iterable[tuple[str | Path, str]]) -> None:

@@ -1,5 +1,6 @@
 """Predictions for any number of files as a CSV file, streamed and resumable."""
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -89,11 +90,11 @@ def predict_files(
         :func:`fit_dataset` makes it.
     paths : sequence of n paths
     out : path-like, default="predictions.csv"
-        The output, replaced in one step. In UTF-8, with the columns "path" (as given), "class"
-        (the most probable one), "probability" (of it, a fraction), "abstain" ("yes" where the
-        classifier does not accept the image, as unsure or as unknown, else "no") and "reason" (why
-        an image could not be read; class and probability are empty then). What a spreadsheet
-        would take for a formula has an apostrophe in front.
+        The output; an earlier one is replaced in one step. In UTF-8, with the columns "path" (as
+        given), "class" (the most probable one), "probability" (of it, a fraction), "abstain"
+        ("yes" where the classifier does not accept the image, as unsure or as unknown, else "no") and
+        "reason" (why an image could not be read; class and probability are empty then). What a
+        spreadsheet would take for a formula has an apostrophe in front.
     on_error : {"nan", "skip", "raise"}, default="nan"
         What an image that cannot be read does: have a row with the reason, have no row, or stop
         the call.
@@ -118,6 +119,8 @@ def predict_files(
         If the file holds no such pipeline.
     ImageError
         If an image cannot be read and `on_error` is "raise".
+    ValueError
+        If there is a file `out` that holds no predictions, which is not overwritten.
 
     Notes
     -----
@@ -143,19 +146,33 @@ def predict_files(
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1; got {chunk_size!r}.")
     classifier, out = Path(classifier).expanduser(), Path(out).expanduser()
+    _check_out(out)
     names = [os.fspath(path) for path in paths]
     pipeline = load_pipeline(classifier, device)
     pipeline[0].set_params(
         on_error="nan", batch_size=batch_size, cache_dir=cache_dir, n_jobs=n_jobs, verbose=0
     )
     options = {"on_error": on_error, "all_classes": all_classes}
-    out.parent.mkdir(parents=True, exist_ok=True)
     with locked(out.with_name(f".{out.name}.lock"), f"another call writes {out}; waiting for it"):
         partial = _Partial(out, _identity(classifier, names, options))
         report = _predict(pipeline, names, partial, on_error, all_classes, chunk_size, verbose)
     n_resumed, n_rows, n_unreadable, n_abstained = report
     seconds = time.monotonic() - started
     return PredictionReport(out, len(names), n_rows, n_resumed, n_unreadable, n_abstained, seconds)
+
+
+def _check_out(out: Path) -> None:
+    """Refuse to replace what is no file of predictions; make its folder."""
+    known = ",".join(COLUMNS[:-1]).encode()
+    if out.exists():
+        with contextlib.suppress(IsADirectoryError, PermissionError), out.open("rb") as file:
+            if file.read(len(known)) in (known, b""):
+                return
+        raise ValueError(
+            f"out must be a new file, or predictions to replace; {str(out)!r} is something else. "
+            "Give another name (--out of the command), or remove it."
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _identity(classifier: Path, names: Sequence[str], options: dict[str, Any]) -> str:

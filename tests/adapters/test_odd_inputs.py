@@ -2,6 +2,7 @@
 
 import datetime
 import pickle
+import warnings
 from decimal import Decimal
 from enum import Enum
 from io import BytesIO
@@ -56,6 +57,8 @@ UNORDERED = {
     "dates": [datetime.date(2020, 1, 1), datetime.date(2020, 1, 2)],
     "decimals": [Decimal(1), Decimal(2)],
     "bytes": [b"ant", b"bee"],
+    "an array of dates": np.array(["2020-01-01", "2020-01-02"], dtype="datetime64[D]"),
+    "an array of durations": np.array([1, 2], dtype="timedelta64[D]"),
 }
 
 
@@ -125,6 +128,11 @@ def test_what_cannot_be_prototypes_says_what_can(task, given, message):
         CosineBayesAdapterClassifier(given).fit(task.X, task.y)
 
 
+def test_what_holds_no_numbers_is_no_vector(task):
+    with pytest.raises(PrototypeMismatchError, match="vectors must hold numbers; "):
+        ZeroShotClassifier({"ant": {"a": 1}, "bee": {}}).fit(task.X[:2], ["ant", "bee"])
+
+
 def test_vectors_by_label_are_prototypes(task):
     """A dictionary from label to vector says all that Prototypes do."""
     by_label = {NAMES[k]: task.text[k] for k in (3, 1, 0, 2)}
@@ -170,7 +178,25 @@ def test_labels_in_another_spelling_or_type_are_recognised(task, labels, y):
         ZeroShotClassifier(Prototypes(task.text[:2], labels)).fit(task.X[:2], y)
 
 
+def test_accents_that_are_letters_of_their_own_are_seen(task):
+    """As in the folders of macOS; the two look alike, and are shown apart."""
+    composed, folder = "caf\xe9", "cafe\u0301"
+    with pytest.raises(PrototypeMismatchError, match=r"'cafe\\u0301' for 'caf\\xe9'"):
+        ZeroShotClassifier(Prototypes(task.text[:2], ["ant", composed])).fit(
+            task.X[:2], ["ant", folder]
+        )
+
+
 # -- rows -----------------------------------------------------------------------------
+
+
+def test_a_matrix_of_numpy_is_an_array(task):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        rows = np.asmatrix(task.X)
+    fitted = ZeroShotClassifier(task.text).fit(rows, task.y)
+    np.testing.assert_array_equal(fitted.predict(rows), fitted.predict(task.X))
+
 
 NO_ROWS = {
     "paths": (["a.jpg", "b.jpg"], r"got items like 'a\.jpg'"),

@@ -77,6 +77,28 @@ def test_two_folders_of_images_with_one_name_are_two(digits, tmp_path):
     assert {n for (n,) in names(tmp_path / "out", "n_classes")} == {"9", "10"}
 
 
+def test_shots_that_most_classes_have_not_are_said(digits, tmp_path):
+    """Rows of 8 shots would be those of the 2 images that half of 4 are."""
+    tables = [{"folder": str(digits), "pretrained": tiny_clip()}]
+    message = "at 8 shots 10 of 10 classes of digits have fewer, the largest 2, and give all"
+    with pytest.warns(StudyWarning, match=message):
+        run(tables, tmp_path / "out", **{**GIVEN, "shots": (1, 2, 8)})
+
+
+def test_results_do_not_become_a_class(digits, tmp_path):
+    tables = [{"folder": str(digits), "pretrained": tiny_clip()}]
+    with pytest.raises(StudyError, match="must not lie in a folder of images"):
+        run(tables, digits / "results", **GIVEN)
+
+
+def test_one_class_is_refused_before_anything_is_fitted(digits, tmp_path):
+    (tmp_path / "alone").mkdir()
+    shutil.move(digits / "two", tmp_path / "alone")
+    tables = [{"folder": str(tmp_path / "alone"), "pretrained": tiny_clip()}]
+    with pytest.raises(DatasetError, match="two classes at least; got 'two' alone to learn from"):
+        run(tables, tmp_path / "out", **GIVEN)
+
+
 @pytest.mark.parametrize("named", [{}, {"name": "mine"}])
 def test_what_is_twice_the_same_is_refused(feature_file, tmp_path, named):
     table = {"features": str(feature_file), **named}

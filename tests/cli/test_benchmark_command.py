@@ -107,7 +107,7 @@ def test_a_name_that_the_terminal_cannot_write_is_no_failure(tmp_path):
     write_results(tmp_path, rows)
     (tmp_path / "熊").symlink_to(tmp_path)
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
-    command = [sys.executable, "-m", "skclip.cli", "report", str(tmp_path / "熊")]
+    command = [sys.executable, "-m", "skclip", "report", str(tmp_path / "熊")]
     done = subprocess.run(command, capture_output=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert b"\\u718a/report/index.html" in done.stdout

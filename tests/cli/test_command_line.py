@@ -22,7 +22,7 @@ MODEL = ["--pretrained", tiny_clip(), "--device", "cpu"]
 
 def run_process(*arguments, code=0, text="", cwd=None):
     """What the command writes to its two outputs, in a process of its own: seconds to start."""
-    command = [sys.executable, "-m", "skclip.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "skclip", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, input=text, check=False, cwd=cwd)
     assert done.returncode == code, done.stderr
     return done.stdout, done.stderr
@@ -163,9 +163,20 @@ def test_what_is_asked_for_wrongly_ends_with_code_2(
     assert re.search(message, " ".join(error.split())), error
 
 
+@pytest.mark.parametrize("command", ["embed", "benchmark"])
+@pytest.mark.parametrize("out", [".", "results"])
+def test_what_is_written_does_not_become_a_class(command, out, digits, capsys):
+    folder = digits[0]
+    before = sorted(folder.iterdir())
+    with pytest.raises(SystemExit, match="2"):
+        main([command, str(folder), *map(str, MODEL), "--out", str(folder / out)])
+    assert "OUT must not lie in the folder of the images" in capsys.readouterr().err
+    assert sorted(folder.iterdir()) == before
+
+
 def test_an_empty_folder_is_asked_for_wrongly(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
-        main(["embed", str(tmp_path), *MODEL, "--out", str(tmp_path / "out")])
+        main(["embed", str(tmp_path), *MODEL, "--out", str(tmp_path.parent / "out")])
     assert "SOURCE must name an image at least" in capsys.readouterr().err
 
 

@@ -72,6 +72,17 @@ def test_lists_as_editors_save_them(run, photos, tmp_path, encoding, end):
     assert run(tmp_path / "list.txt")[0] == [str(photos / "a" / "1.jpg"), str(umlaut)]
 
 
+def test_one_image_is_a_source(run, photos):
+    assert names(run(photos / "a" / "1.jpg")[0]) == ["a/1.jpg"]
+
+
+def test_a_table_that_fit_takes_is_a_source(run, photos):
+    """Paths are relative to its folder, as for fit; other columns do not matter."""
+    table = photos / "list.csv"
+    table.write_text("label;path\ncat;a/1.jpg\ndog;b/3.jpg\n")
+    assert names(run(table)[0]) == ["a/1.jpg", "b/3.jpg"]
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
 def test_what_a_shell_gives_for_another_command_is_a_list(run, photos, tmp_path):
     """As in `skclip embed <(find photos -name "*.jpg")`."""
@@ -88,9 +99,8 @@ def test_what_a_shell_gives_for_another_command_is_a_list(run, photos, tmp_path)
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("a/1.jpg", "SOURCE must be a list of paths in UTF-8; .* has zero bytes.* For one image"),
         ("wide.txt", "SOURCE must be a list of paths in UTF-8; .* has zero bytes"),
-        ("/dev/zero", "SOURCE must be a folder, a list or -; '/dev/zero' is neither"),
+        ("/dev/zero", "SOURCE must be a folder, a list, an image or -; '/dev/zero' is none"),
         ("empty", r"SOURCE must name an image at least; .* has none \(no image; left out: 1 .txt"),
     ],
 )

@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 
 
 def run(folder, *arguments, code=0):
-    command = [sys.executable, "-m", "skclip.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "skclip", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
     assert done.returncode == code, done.stderr
     return done.stdout
@@ -63,6 +63,46 @@ def test_three_commands_make_what_python_makes(folder):
     np.testing.assert_allclose(found, proba.max(axis=1), atol=1e-4)
     loaded = skclip.load(folder / "classifier.safetensors")
     np.testing.assert_allclose(loaded.predict_proba(new), proba, atol=1e-4)
+
+
+def test_nothing_of_the_user_s_is_overwritten(folder, tmp_path, monkeypatch, capsys):
+    """It is said before anything is computed, and what is ours is replaced."""
+    monkeypatch.chdir(folder)
+    (tmp_path / "list.csv").write_text("path,label\n")
+    model = ["--pretrained", tiny_clip(), "--quiet"]
+    for out in (tmp_path / "list.csv", tmp_path, tmp_path / "page.html"):
+        with pytest.raises(SystemExit, match="2"):
+            main(["fit", "photos", *model, "--out", str(out)])
+        assert "OUT must " in capsys.readouterr().err
+    assert main(["fit", "photos", *model, "--out", str(tmp_path / "new" / "c")]) == 0
+    assert main(["fit", "photos", *model, "--out", str(tmp_path / "new" / "c")]) == 0
+    predict = ["predict", str(tmp_path / "new" / "c"), "new", "--quiet", "--out"]
+    for out in (tmp_path / "list.csv", tmp_path, tmp_path / "new" / "c"):
+        assert main([*predict, str(out)]) == 1
+        assert "out must be a new file, or predictions to replace" in capsys.readouterr().err
+    assert main([*predict, str(tmp_path / "p.csv")]) == 0
+    assert main([*predict, str(tmp_path / "p.csv")]) == 0
+    assert (tmp_path / "list.csv").read_text() == "path,label\n"
+
+
+def test_where_no_image_can_be_read_predict_fails(folder, tmp_path, capsys):
+    saved = tmp_path / "c"
+    assert (
+        main(["fit", str(folder / "photos"), "--pretrained", tiny_clip(), "--out", str(saved)]) == 0
+    )
+    (tmp_path / "list.txt").write_text("nowhere.png\n")
+    out = ["--out", str(tmp_path / "p.csv")]
+    assert main(["predict", str(saved), str(tmp_path / "list.txt"), *out]) == 1
+    assert "error: no image could be read" in capsys.readouterr().err
+    assert "the file is missing" in (tmp_path / "p.csv").read_text()
+
+
+def test_a_warning_is_told_once(tmp_path, capsys):
+    save_digits_images(tmp_path, n_per_class=3)
+    (tmp_path / "one").rename(tmp_path / "Two")
+    arguments = ["fit", str(tmp_path), "--pretrained", tiny_clip(), "--quiet"]
+    assert main([*arguments, "--out", str(tmp_path / "c.safetensors")]) == 0
+    assert capsys.readouterr().err.count("Every class needs a prototype of its own") == 1
 
 
 def test_check_ends_with_1_where_numbers_would_be_wrong(folder, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """A user's own folders and tables."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +69,17 @@ def test_a_table_of_paths(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label\na\0.png,dog\n", "must be a CSV file in UTF-8; got zero bytes"),
-        ("file,label\na.png,dog\n", "must have the columns path and label"),
+        ("path,label\na\0.png,dog\n", "must be a CSV file in UTF-8 with .*; got zero bytes"),
+        ("file,label\na.png,dog\n", "columns path and label; got no column 'path', as the header"),
+        ("path,label,Label\na.png,dog,cat\n", "got the column 'label' more than once; keep one"),
+        (
+            "path,label\na.png,dog\na.png,\n",
+            r"a path and a label; got none in row\(s\) 3",
+        ),
+        ("path,label\na.png\n", r"must have a path and a label; got none in row\(s\) 2"),
+        ("path,label\na.png,dog,cat\n", "got 3 cells in row 2, where the header has 2; put text"),
+        ("path,label\n", "must have a row for each image; got the header alone"),
+        ("", "got no column 'path', 'label'"),
         ("path,label,split\na.png,dog,dev\n", "split must be train, val or test; got 'dev'"),
         ("path,label\nno.png,dog\n", "Every image in .* must exist; got no file"),
     ],
@@ -93,9 +103,28 @@ def test_a_table_as_spreadsheets_save_it(encoding, tmp_path):
     assert load_image_csv(tmp_path / "table.csv").class_names == {0: "Bär"}
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_table_that_is_separated_otherwise(separator, tmp_path):
+    """As a spreadsheet writes it where the comma is the decimal point."""
+    write_images(tmp_path, "a,b.png", "c.png")
+    rows = [["Path", " Label", "split"], ["a,b.png", "dog ", "Train"], ["c.png", "cat", "test"]]
+    text = "\n".join(separator.join(row) for row in rows)
+    (tmp_path / "table.csv").write_text(text)
+    data = load_image_csv(tmp_path / "table.csv")
+    assert data.class_names == {0: "cat", 1: "dog"}
+    assert data.train.paths.tolist() == [str(tmp_path / "a,b.png")]
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="a path of Windows is one there")
+def test_paths_of_windows_are_told_how_to_be_written(tmp_path):
+    (tmp_path / "table.csv").write_text("path,label\na\\b.png,dog\n")
+    with pytest.raises(DatasetError, match=r"or correct them. Write / for "):
+        load_image_csv(tmp_path / "table.csv")
+
+
 def test_a_table_in_another_encoding_is_refused(tmp_path):
     (tmp_path / "table.csv").write_text("path,label\nä.png,Bär\n", "latin-1")
-    with pytest.raises(DatasetError, match="must be a CSV file in UTF-8; got .* can't decode"):
+    with pytest.raises(DatasetError, match="must be a CSV file in UTF-8 .*; got .* can't decode"):
         load_image_csv(tmp_path / "table.csv")
 
 

@@ -522,7 +522,7 @@ class Pairs:
     [
         (("a.png", 3), r"got item 2 \(tuple\). Pass paths .* alone, without labels: for pairs "),
         (["a.png", 3], r"got item 2 \(list\). Pass paths .* alone, without labels: for pairs "),
-        ({"image": "a.png"}, r"got item 2 \(dict\). Pass paths"),
+        ({"image": "a.png"}, r"got item 2 \(dict\). Pass the images alone, such as X"),
         (
             np.zeros((3, 8, 8), np.float32),
             r"got item 2 \(float32 array .*\). For values in \[0, 1\]",

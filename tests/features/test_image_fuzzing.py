@@ -43,7 +43,7 @@ WHOLE = [
     encoded("WEBP", exif=exif()),
     encoded("GIF", "P"),
     encoded("BMP"),
-    encoded("ICO"),
+    encoded("ICO", sizes=[PIXELS.shape[1::-1]]),  # the oldest Pillow writes none below 16 x 16
     encoded("PPM"),
     encoded("TGA"),
 ]

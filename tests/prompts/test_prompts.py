@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -243,7 +244,7 @@ def test_a_key_of_class_names_that_no_label_has_is_said():
     """It would be a class of its own, and the label would stand for itself."""
     X, y = np.eye(3)[[0, 1]], ["cat", "dog"]
     typo = ClassPrompts(LetterEncoder(), class_names={"cat": "cat", "dgo": "a dog"})
-    with pytest.warns(PrototypeWarning, match="'dgo' is no label of y.* 'dog' has no entry"):
+    with pytest.warns(PrototypeWarning, match="got 'dgo', of which y has no .* 'dog' has no entry"):
         ZeroShotClassifier(typo).fit(X, y)
     case = ClassPrompts(LetterEncoder(), class_names={"cat": "cat", "Dog": "a dog"})
     with pytest.raises(PrototypeMismatchError, match="spelled as in y; got 'Dog' for 'dog'"):
@@ -287,10 +288,20 @@ def test_a_classifier_encodes_its_labels_at_fit():
 
 
 def test_classes_that_only_class_names_know_keep_their_prior():
-    """A cross-validation fold without one of the classes still predicts it."""
+    """A cross-validation fold without one of the classes still predicts it, and it is said."""
     names = {"c": "ab", "b": "bb", "aaaa": "aaaa"}
     prompts = ClassPrompts(LetterEncoder(), templates="{}", class_names=names)
-    classifier = ZeroShotClassifier(prompts).fit(np.eye(3)[[0, 1]], ["aaaa", "b"])
+    with pytest.warns(PrototypeWarning, match="got 'c', of which y has no row. Each becomes a cla"):
+        classifier = ZeroShotClassifier(prompts).fit(np.eye(3)[[0, 1]], ["aaaa", "b"])
+    assert classifier.classes_.tolist() == ["aaaa", "b", "c"]
+
+
+def test_classes_without_a_row_that_are_encoded_by_the_user_are_meant():
+    prompts = ClassPrompts(LetterEncoder(), templates="{}", class_names={"c": "ab"})
+    known = prompts.encode(["aaaa", "b", "c"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier = ZeroShotClassifier(known).fit(np.eye(3)[[0, 1]], ["aaaa", "b"])
     assert classifier.classes_.tolist() == ["aaaa", "b", "c"]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skclip.utils.rows import are_repeated
+from skclip.utils.rows import are_repeated, equal_rows
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -22,3 +22,16 @@ def test_equal_rows_are_found_wherever_equal_ones_are_many():
     X[4] = 1
     assert are_repeated(X, np.zeros((300, 3))).tolist() == [True] * 4 + [False]
     assert not are_repeated(X, np.empty((0, 3))).any()
+
+
+def test_equal_rows_have_one_number():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 16))
+    X[[7, 31]] = X[2] * (1 + 1e-7)
+    X[9] = X[50]
+    group = equal_rows(X)
+    same = group[:, None] == group
+    expected = np.eye(60, dtype=bool)
+    expected[np.ix_([2, 7, 31], [2, 7, 31])] = expected[np.ix_([9, 50], [9, 50])] = True
+    np.testing.assert_array_equal(same, expected)
+    assert equal_rows(np.empty((0, 3))).tolist() == []

@@ -123,6 +123,14 @@ def test_two_spellings_of_a_name_are_an_error(tmp_path):
     }
 
 
+def test_names_with_spaces_at_an_end_are_said(tmp_path):
+    for i, name in enumerate(["cat ", "dog"]):
+        (tmp_path / name).mkdir()
+        for k in range(2):
+            photograph(10 * i + k).save(tmp_path / name / f"{k}.png")
+    assert found_in(check_dataset(tmp_path)) == {"spaces in names": {"cat "}}
+
+
 def test_a_format_with_two_names_is_no_wrong_ending(tmp_path):
     """Nor is a type that the system spells otherwise."""
     (tmp_path / "cat").mkdir()
@@ -133,7 +141,7 @@ def test_a_format_with_two_names_is_no_wrong_ending(tmp_path):
     )
     with Image.open(tmp_path / "cat" / "phone.jpg") as image:
         assert image.format == "MPO"
-    assert found_in(check_dataset(tmp_path)) == {}
+    assert found_in(check_dataset(tmp_path)) == {"one class": {"cat"}}
 
 
 def test_frames_of_a_film_are_one_group_and_cost_no_more(tmp_path):

@@ -1,6 +1,7 @@
 """From images to a fitted pipeline: what is learned from, what is measured, what is said."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from skclip import BayesAdapterClassifier, ClassPrompts, CLIPFeaturizer, SelectiveClassifier
 from skclip.cli import main
 from skclip.datasets import save_digits_images, tiny_clip
-from skclip.exceptions import DatasetError, ImageError
+from skclip.exceptions import DatasetError, ImageError, LeftOutWarning
 from skclip.metrics import expected_calibration_error
 from skclip.workflow import check_dataset, fit_dataset
 
@@ -181,3 +182,22 @@ def test_embedded_images_are_fitted_without_reading_them_again(digits, tmp_path,
     (tmp_path / "features" / "paths.txt").write_text("\n".join([*lines[::-1], ""]))
     with pytest.raises(ValueError, match=r"paths.txt must name the image of every row"):
         fit_dataset(tmp_path / "features")
+
+
+def test_copies_among_embedded_images_take_no_part(digits, tmp_path):
+    """In one class, in two classes, and of what is learned from in what is measured."""
+    photos = tmp_path / "photos"
+    shutil.copytree(digits / "split", photos)
+    first, second = (sorted((photos / "train" / c).iterdir())[0] for c in ("zero", "one"))
+    shutil.copy(first, photos / "train" / "zero" / "again.png")
+    shutil.copy(second, photos / "train" / "two" / "another.png")
+    shutil.copy(first, photos / "test" / "zero" / "leak.png")
+    command = ["embed", str(photos), "--pretrained", tiny_clip(), "--quiet"]
+    assert main([*command, "--out", str(tmp_path / "features")]) == 0
+    with pytest.warns(LeftOutWarning, match="should be there once; 4 are left out"):
+        report = fit_dataset(tmp_path / "features")
+    checked = fit_dataset(photos, **MODEL)
+    assert {Path(p).name for p in report.train} == {Path(p).name for p in checked.train}
+    names = [f"{Path(p).parent.name}/{Path(p).name}" for p in report.measured.paths]
+    assert "zero/leak.png" not in names
+    assert len(names) == len(checked.measured.paths)

@@ -11,6 +11,7 @@ from skclip import BayesAdapterClassifier, SelectiveClassifier
 from skclip.cli import main
 from skclip.datasets import load_image_csv, make_clip_features, save_digits_images, tiny_clip
 from skclip.decisions import acquisition
+from skclip.exceptions import DatasetError
 from skclip.workflow import LabelFile, fit_dataset, images_to_label
 
 
@@ -65,6 +66,14 @@ def test_labels_are_read_as_a_data_set_and_the_last_one_counts(tmp_path):
     labels.add([(paths[4], "four")])
     assert labels.labels()[str(paths[4])] == "four"
     assert str(paths[3]) not in labels.labels()
+
+
+@pytest.mark.parametrize("header", ["label,path", "path,label,split", "path;label", "a,b"])
+def test_labels_are_not_added_to_another_table(header, tmp_path):
+    """They would be read as something else."""
+    (tmp_path / "table.csv").write_text(f"{header}\n1,2\n")
+    with pytest.raises(DatasetError, match="must be a new file, or one of labels with the columns"):
+        LabelFile(tmp_path / "table.csv").labels()
 
 
 def test_the_command_goes_on_where_it_was_and_fit_takes_its_file(

@@ -1,11 +1,12 @@
-"""The images that a command is about: those of a folder, a list, or standard input."""
+"""The images that a command is about: a folder's, a table's, a list's, or one."""
 
 import argparse
 import sys
 from pathlib import Path
 
+from skclip.utils.csv_tables import column_names, read_table
 from skclip.utils.files import decode_text
-from skclip.utils.image_files import FoundImages, search_images
+from skclip.utils.image_files import FoundImages, is_named_as_image, search_images
 
 __all__ = ["image_paths"]
 
@@ -21,13 +22,19 @@ def image_paths(arguments: argparse.Namespace) -> list[str]:
     elif arguments.glob or arguments.exclude:
         arguments.parser.error("--glob and --exclude choose from a folder; SOURCE is none")
     elif arguments.source == "-":
-        paths = _lines(sys.stdin.buffer.read(), arguments)
+        paths = _listed(sys.stdin.buffer.read(), Path(), arguments)
+    elif is_named_as_image(source) and source.is_file():
+        paths = [str(arguments.source)]
     elif source.is_file() or source.is_fifo():
-        paths = _lines(source.read_bytes(), arguments)
+        paths = _listed(source.read_bytes(), source.parent, arguments)
     elif source.exists():
-        arguments.parser.error(f"SOURCE must be a folder, a list or -; {str(source)!r} is neither")
+        arguments.parser.error(
+            f"SOURCE must be a folder, a list, an image or -; {str(source)!r} is none"
+        )
     else:
-        arguments.parser.error(f"SOURCE must be a folder, a list or -; {str(source)!r} is missing")
+        arguments.parser.error(
+            f"SOURCE must be a folder, a list, an image or -; {str(source)!r} is missing"
+        )
     if not paths:
         left_out = f" ({found.counts})" if found else ""
         arguments.parser.error(
@@ -39,16 +46,23 @@ def image_paths(arguments: argparse.Namespace) -> list[str]:
     return paths
 
 
-def _lines(content: bytes, arguments: argparse.Namespace) -> list[str]:
-    """Paths, one per line; names of files are bytes that need not be UTF-8."""
+def _listed(content: bytes, folder: Path, arguments: argparse.Namespace) -> list[str]:
+    """Paths, one per line; or of a table as fit takes it, those of its column "path"."""
     try:
-        lines = decode_text(content, "surrogateescape").split("\n")
+        text = decode_text(content, "surrogateescape")  # names of files are bytes
     except ValueError as error:
         arguments.parser.error(
-            f"SOURCE must be a list of paths in UTF-8; {arguments.source!r} has {error}. For one "
-            "image pass its folder with --glob, or its path on standard input"
+            f"SOURCE must be a list of paths in UTF-8; {arguments.source!r} has {error}"
         )
-    lines = [line.removesuffix("\r") for line in lines]
+    if "path" in column_names(text):
+        try:
+            rows = read_table(content, ["path"])
+        except ValueError as error:
+            arguments.parser.error(
+                f"SOURCE must be a list of paths, or a CSV file; {arguments.source!r} has {error}"
+            )
+        return [str(folder / row["path"]) for row in rows if row["path"]]
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
     return [line for line in lines if line]
 
 

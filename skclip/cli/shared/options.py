@@ -12,6 +12,7 @@ __all__ = [
     "add_quiet",
     "add_work",
     "check_classifier",
+    "check_out_folder",
     "check_source",
     "model_is_named",
     "positive",
@@ -44,6 +45,17 @@ def check_classifier(arguments: argparse.Namespace) -> None:
     if not arguments.classifier.expanduser().is_file():
         name = str(arguments.classifier)
         arguments.parser.error(f"CLASSIFIER must be a file that skclip fit wrote; {name!r} is none")
+
+
+def check_out_folder(arguments: argparse.Namespace, out: Path) -> None:
+    """End with a message where OUT would be among the images, as a class or an image to come."""
+    source = Path(arguments.source).expanduser()
+    is_of_images = source.is_dir() and not any(source.glob("*.npy"))
+    if is_of_images and out.expanduser().resolve().is_relative_to(source.resolve()):
+        arguments.parser.error(
+            f"OUT must not lie in the folder of the images, where it would count as one of their "
+            f"classes; got {str(out)!r} in {str(source)!r}"
+        )
 
 
 def add_model(parser: argparse.ArgumentParser) -> Any:

@@ -1,7 +1,0 @@
-"""``python -m skclip.cli``, where the command is not on the path."""
-
-import sys
-
-from skclip.cli import main
-
-sys.exit(main())
