@@ -92,9 +92,9 @@ def predict_files(
     out : path-like, default="predictions.csv"
         The output; an earlier one is replaced in one step. In UTF-8, with the columns "path" (as
         given), "class" (the most probable one), "probability" (of it, a fraction), "abstain"
-        ("yes" where the classifier does not accept the image, as unsure or as unknown, else "no") and
-        "reason" (why an image could not be read; class and probability are empty then). What a
-        spreadsheet would take for a formula has an apostrophe in front.
+        ("yes" where the classifier does not accept the image, as unsure or as unknown, else "no")
+        and "reason" (why an image could not be read; class and probability are empty then). What
+        a spreadsheet would take for a formula has an apostrophe in front.
     on_error : {"nan", "skip", "raise"}, default="nan"
         What an image that cannot be read does: have a row with the reason, have no row, or stop
         the call.
