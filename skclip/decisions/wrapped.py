@@ -15,7 +15,15 @@ from skclip.adapters.input_checks import take_features_seen
 from skclip.utils.callbacks import CallbackSupportMixin
 from skclip.utils.documentation import DocumentationLinkMixin
 
-__all__ = ["PassesProbabilities", "WrapsClassifier", "unwrap"]
+__all__ = ["PassesProbabilities", "WrapsClassifier", "last_step", "unwrap"]
+
+
+def last_step(estimator: Any) -> Any:
+    """The classifier that predicts, inside of pipelines and frozen estimators."""
+    while isinstance(estimator, FrozenEstimator | Pipeline):
+        frozen = isinstance(estimator, FrozenEstimator)
+        estimator = estimator.estimator if frozen else estimator[-1]
+    return estimator
 
 
 def unwrap(estimator: Any, X: ArrayLike) -> tuple[Any, ArrayLike]:
