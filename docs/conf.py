@@ -23,6 +23,7 @@ extensions = [
     "mathml",
     "sphinx.ext.doctest",
     "numpydoc",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 # Tables are parts of other pages.
