@@ -33,7 +33,7 @@ def ood_score(estimator: Any, X: ArrayLike, kind: str = "auto") -> np.ndarray:
         What to look at:
 
         - "auto": "energy" where the classifier has a logit for every class, which is best on
-          average over the tasks of the user guide; else "entropy".
+          average over the tasks of the user guide of what needs no draws; else "entropy".
         - "msp": one minus the largest class probability [1]_. Of any classifier.
         - "entropy": of the class probabilities, in nats. Of any classifier.
         - "energy": :math:`-\log \sum_c \exp z_c` of the logits [2]_, which sees the scale that
