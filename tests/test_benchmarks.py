@@ -76,6 +76,7 @@ def test_drift_prints_what_is_noticed():
         ("out_of_distribution.py", "mutual_information"),
         ("left_out_risk.py", "of these miss the target"),
         ("open_set.py", "False alarms by class"),
+        ("selection_scores.py", "smallest AURC in"),
         ("label_shift.py", "EM has a smaller log-loss"),
         ("active_learning.py", "random, balanced"),
         ("text_order.py", "texts of other classes"),
