@@ -68,8 +68,8 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         memory of a GPU. Halved on the spot if a GPU runs out of memory.
     n_jobs : int, default=None
         Threads that decode and preprocess images while the model runs; None means 1 unless
-        in a :obj:`joblib.parallel_config` context, -1 means all processors. With 1 decoding
-        and the model take turns.
+        in a :obj:`joblib.parallel_config` context, -1 means all processors. A lazy sequence is
+        asked for its items in these threads, not in the calling one.
     normalize : bool, default=True
         Whether rows are scaled to unit length.
     on_error : {"raise", "nan"}, default="raise"

@@ -49,8 +49,7 @@ def encode_images(
     batch_size : int or "auto"
         Images per call of the model.
     n_jobs : int
-        Threads that decode and prepare; 1 does it in the calling thread, between the
-        batches.
+        Threads that decode and prepare the next batch while the calling one runs the model.
     on_error : {"raise", "nan"}
     verbose : int
         Whether to show a progress bar.
@@ -252,9 +251,6 @@ def _ordered_map(
     function: Callable[[int], Any], n: int, *, n_jobs: int, ahead: int
 ) -> Generator[Any]:
     """``map(function, range(n))`` in threads, at most `ahead` results before the consumer."""
-    if n_jobs == 1:
-        yield from map(function, range(n))
-        return
     pool = ThreadPoolExecutor(max_workers=n_jobs, thread_name_prefix="skclip-decode")
     try:
         pending = deque(pool.submit(function, i) for i in range(min(ahead, n)))
