@@ -30,6 +30,12 @@ def test_embedding_speed_prints_ratios():
     assert "MiB above the loaded model and the output" in printed
 
 
+def test_jpeg_draft_prints_changes_of_features(monkeypatch):
+    """Without photographs at hand those of scikit-learn are taken."""
+    monkeypatch.delenv("SKCLIP_PHOTOS", raising=False)
+    assert "scikit-learn's sample photographs" in run("jpeg_draft.py")
+
+
 def test_adapter_speed_times_every_adapter():
     printed = run("adapter_speed.py")
     for name in ("BayesAdapterClassifier", "TipAdapterClassifier", "ProKeRClassifier"):
