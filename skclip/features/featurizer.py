@@ -83,9 +83,9 @@ class CLIPFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         must be raised too for larger images.
     jpeg_draft : bool, default=False
         Whether large JPEG files are decoded at a half, a quarter or an eighth of each side, as fits
-        at least twice the side that the model sees. Of a photograph of ten megapixels that
-        takes a third of the time. Features are then not quite those of open_clip's own
-        preprocessing: one minus their cosine is below 1e-4 in what was measured, see Notes.
+        at least twice the side that the model sees: in about a third of the time. Features are
+        then not quite those of open_clip's own preprocessing; one minus their cosine is below
+        1e-4 in what was measured. See Notes.
     cache_dir : str or Path, default=None
         Folder where features are kept, of images and of texts, for every later call in any
         process; None for none. See Notes.
