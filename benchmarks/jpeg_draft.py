@@ -15,6 +15,7 @@ The results go to ``benchmarks/results/jpeg_draft.json`` and ``docs/tables/jpeg_
 
 import argparse
 import io
+import json
 import logging
 import os
 import time
@@ -121,25 +122,22 @@ def measure(model, side, factor, parts, n):
 
 def report(content, *, write):
     header = [
-        "Model",
-        "Sees",
+        "Model, what it sees",
         "Side",
         "Decoded",
-        "Change, median",
-        "Change, largest",
-        "Saved again, 95",
-        "Saved again, 75",
-        "Between two pictures",
-        "Whole, ms",
-        "Fraction, ms",
+        "Median",
+        "Largest",
+        "Saved, 95",
+        "Saved, 75",
     ]
+    header += ["Others", "Whole, ms", "Fraction, ms"]
     rows = [
         [
-            m["model"],
-            m["sees"],
+            f"{m['model']}, {m['sees']}",
             m["side"],
             f"{m['decoded']}, rounded" if m["rounded"] else m["decoded"],
-            *(f"{m[k]:.1e}" for k in ("median", "largest", "saved_95", "saved_75", "between")),
+            *(f"{1e6 * m[k]:,.0f}" for k in ("median", "largest", "saved_95", "saved_75")),
+            f"{1e6 * m['between']:,.0f}",
             f"{m['whole_ms']:.1f}",
             f"{m['draft_ms']:.1f}",
         ]
@@ -147,11 +145,12 @@ def report(content, *, write):
     ]
     sentence = (
         f"{content['cases'][0]['n_pictures']} pictures each, laid together from "
-        f"{content['source']}; times are of decoding, resizing and cropping one of them."
+        f"{content['source']}. Columns are the median and the largest change, the medians of "
+        "saving again and between two pictures, and the time of decoding, resizing and cropping."
     )
     print(plain_table(header, rows), sentence, sep="\n\n")
     if write:
-        title = "One minus the cosine of features, JPEG files at a fraction of their size"
+        title = "One minus the cosine of features, in millionths: JPEG at a fraction of its size"
         write_table("jpeg_draft", "jpeg_draft.py", list_table(title, header, rows), sentence + "\n")
         write_json(RESULTS / "jpeg_draft.json", content)
 
@@ -159,7 +158,12 @@ def report(content, *, write):
 def main():
     parser = argparse.ArgumentParser(description="What features lose by decoding a fraction.")
     parser.add_argument("--quick", action="store_true", help="few pictures, no file")
-    quick = parser.parse_args().quick
+    parser.add_argument("--table", action="store_true", help="write the table of the last run")
+    arguments = parser.parse_args()
+    quick = arguments.quick
+    if arguments.table:
+        report(json.loads((RESULTS / "jpeg_draft.json").read_text()), write=True)
+        return
     warnings.filterwarnings("ignore", message=".*has random weights")
     logging.disable(logging.WARNING)  # open_clip's, of random weights
     parts, source = photographs()

@@ -152,7 +152,7 @@ def _reduce(image: ImageFile.ImageFile, least_side: int) -> None:
     """Tell the decoder to do with fewer frequencies, if what remains is enough.
 
     Only by what divides both sides: libjpeg rounds up, and an image whose last column is half
-    outside is stretched, which changes features a hundred times more than the lost detail.
+    outside is stretched, which changes features far more than the lost detail.
     """
     width, height = image.size
     for factor in (8, 4, 2):
