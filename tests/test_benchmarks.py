@@ -1,5 +1,7 @@
 """The comparison scripts run from the command line; their numbers are not judged here."""
 
+import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +42,27 @@ def test_adapter_speed_times_every_adapter():
     printed = run("adapter_speed.py")
     for name in ("BayesAdapterClassifier", "TipAdapterClassifier", "ProKeRClassifier"):
         assert name in printed
+
+
+def test_class_scaling_prints_seconds_memory_and_growth():
+    names = ("BayesAdapterClassifier", "ZeroShotClassifier", "LogisticRegression(C=100, tol=1e-6)")
+    printed = run("class_scaling.py", "--classifiers", *names)
+    assert "Exponent" in printed
+    assert all(name in printed for name in names)
+    assert "error" not in printed
+
+
+@pytest.mark.parametrize(
+    ("limits", "status", "printed"),
+    [((100, 10), 0, '"memory limit"'), ((0, 4096), -signal.SIGXCPU, "")],
+    ids=["memory", "time"],
+)
+def test_class_scaling_ends_fits_that_want_too_much(limits, status, printed):
+    cell = json.dumps(["CLAPClassifier", 100, 16, 512, *limits])
+    command = [sys.executable, str(ROOT / "benchmarks" / "class_scaling.py"), "--cell", cell]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == status
+    assert printed in result.stdout
 
 
 def test_views_prints_gains_with_their_errors():
