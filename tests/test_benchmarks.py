@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from html import unescape
@@ -33,10 +34,37 @@ def test_embedding_speed_prints_ratios():
     assert "MiB above the loaded model and the output" in printed
 
 
+def test_jpeg_draft_prints_changes_of_features(monkeypatch):
+    """Without photographs at hand those of scikit-learn are taken."""
+    monkeypatch.delenv("SKCLIP_PHOTOS", raising=False)
+    assert "scikit-learn's sample photographs" in run("jpeg_draft.py")
+
+
 def test_adapter_speed_times_every_adapter():
     printed = run("adapter_speed.py")
     for name in ("BayesAdapterClassifier", "TipAdapterClassifier", "ProKeRClassifier"):
         assert name in printed
+
+
+def test_class_scaling_prints_seconds_memory_and_growth():
+    names = ("BayesAdapterClassifier", "ZeroShotClassifier", "LogisticRegression(C=100, tol=1e-6)")
+    printed = run("class_scaling.py", "--classifiers", *names)
+    assert "Exponent" in printed
+    assert all(name in printed for name in names)
+    assert "error" not in printed
+
+
+@pytest.mark.parametrize(
+    ("limits", "status", "printed"),
+    [((100, 10), 0, '"memory limit"'), ((0, 4096), -signal.SIGXCPU, "")],
+    ids=["memory", "time"],
+)
+def test_class_scaling_ends_fits_that_want_too_much(limits, status, printed):
+    cell = json.dumps(["CLAPClassifier", 100, 16, 512, *limits])
+    command = [sys.executable, str(ROOT / "benchmarks" / "class_scaling.py"), "--cell", cell]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == status
+    assert printed in result.stdout
 
 
 def test_views_prints_gains_with_their_errors():

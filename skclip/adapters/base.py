@@ -31,7 +31,7 @@ from skclip.adapters.text_order import warn_if_shifted, warn_if_texts_are_mispla
 from skclip.exceptions import PrototypeMismatchError
 from skclip.utils.arrays import check_magnitude, check_total
 from skclip.utils.callbacks import CallbackSupportMixin, as_task
-from skclip.utils.device import resolve_device
+from skclip.utils.device import fit_device, prediction_dtype, resolve_device
 from skclip.utils.documentation import DocumentationLinkMixin
 from skclip.utils.messages import listing
 from skclip.utils.rows import row_digests, unit_rows
@@ -189,7 +189,7 @@ class BaseAdapterClassifier(
             before = [] if first else [self.row_digests_]
             self.row_digests_ = np.concatenate([*before, digests])
         self.device_ = str(self.device)
-        device = resolve_device(self.device)
+        device = fit_device(self.device)
         work = len(X) * X.shape[1] * len(self.classes_)
         deserve(work)
         dtype = self._dtype(device, work, X.dtype == np.float32)
@@ -298,12 +298,13 @@ class BaseAdapterClassifier(
     def _in_chunks(self, X: np.ndarray) -> Iterator[tuple[slice, torch.Tensor, FittedModel]]:
         """Slices of checked rows, these rows as tensors, and the model where they are."""
         device = resolve_device(self.device_)
-        model = self._model.to(torch.empty(0, dtype=torch.from_numpy(X[:0]).dtype, device=device))
+        dtype = prediction_dtype(device, torch.from_numpy(X[:0]).dtype)
+        model = self._model.to(torch.empty(0, dtype=dtype, device=device))
         row = X.dtype.itemsize * model.numbers_per_row(X.shape[1])
         step = max(1, model.bytes_per_chunk // row)
         for first in range(0, len(X), step):
             where = slice(first, first + step)
-            yield where, torch.tensor(X[where], device=device), model
+            yield where, torch.tensor(X[where], dtype=dtype, device=device), model
 
     def _predict_rows(
         self, X: ArrayLike, ask: Callable[[FittedModel, torch.Tensor], torch.Tensor]

@@ -132,13 +132,35 @@ def _opened_file(content: bytes, stamp: bytes | None = None) -> Opened:
     return Opened(content, hashlib.sha256(b"file " + content).digest(), stamp)
 
 
-def decode(content: bytes | Image.Image, max_pixels: int) -> Image.Image:
-    """What was opened, as RGB pixels; whatever the decoder raises passes through."""
+def decode(
+    content: bytes | Image.Image, max_pixels: int, least_side: int | None = None
+) -> Image.Image:
+    """What was opened, as RGB pixels; whatever the decoder raises passes through.
+
+    Of a JPEG file a half, a quarter or an eighth of each side is decoded where the shorter one
+    has `least_side` pixels then; None decodes all.
+    """
     if isinstance(content, Image.Image):
         return content
     with _open(io.BytesIO(content)) as image:
         _check_size(image, max_pixels)
+        if least_side is not None and image.format in ("JPEG", "MPO"):
+            _reduce(image, least_side)
         return _to_rgb(image)
+
+
+def _reduce(image: ImageFile.ImageFile, least_side: int) -> None:
+    """Tell the decoder to do with fewer frequencies, if what remains is enough.
+
+    Only by what divides both sides: libjpeg rounds up, and an image whose last column is half
+    outside is stretched, which changes features far more than the lost detail.
+    """
+    width, height = image.size
+    for factor in (8, 4, 2):
+        divides = width % factor == height % factor == 0
+        if divides and min(width, height) >= factor * least_side:
+            image.draft(None, (width // factor, height // factor))
+            return
 
 
 def open_image(item: Any, max_pixels: int = MAX_PIXELS) -> Image.Image:

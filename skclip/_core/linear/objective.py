@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from skclip._core.linear import doubtful_pairs
-from skclip._core.problem import Problem, exact, weight_of_certificate
+from skclip._core.problem import Problem, weight_of_certificate
 from skclip._core.solve import lbfgs, newton
 from skclip._core.solve.status import Minimum, Status
 
@@ -111,8 +111,8 @@ class Span:
         n, d = rows.shape
         if n < d:
             # The basis comes from a division by small values, which needs all digits.
-            a, rows = exact(a), exact(rows)
-            metric = None if metric is None else exact(metric)
+            a, rows = a.double(), rows.double()
+            metric = None if metric is None else metric.double()
         centre = (a / a.sum()) @ rows if problem.has_bias else torch.zeros_like(rows[0])
         rows = rows - centre
         if metric is not None:
