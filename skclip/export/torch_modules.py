@@ -19,7 +19,7 @@ from skclip.features import CLIPFeaturizer
 __all__ = ["ExportedClassifier", "to_torch"]
 
 # Rows of zeros, which a classifier refuses, stay zero.
-_SMALLEST_NORM = 1e-30
+_SMALLEST = 1e-37
 
 
 class ExportedClassifier(nn.Module):
@@ -89,7 +89,11 @@ class _Rows(Head):
         self.normalize = normalize
 
     def _as_fitted(self, X: Tensor) -> Tensor:
-        return F.normalize(X, dim=1, eps=_SMALLEST_NORM) if self.normalize else X
+        if not self.normalize:
+            return X
+        # Squares of long and short rows leave single precision: the largest entry goes first.
+        largest = X.abs().amax(dim=1, keepdim=True)
+        return F.normalize(X / largest.clamp(min=_SMALLEST), dim=1)
 
     def scores(self, X: Tensor) -> Tensor:
         return self.head.scores(self._as_fitted(X))

@@ -96,6 +96,19 @@ def test_a_module_gives_the_probabilities_of_every_classifier(data, make):
     assert module.classes.tolist() == classifier.classes_.tolist()
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e20, 1e30])
+def test_rows_of_any_length_are_those_of_unit_length(data, scale, tmp_path):
+    """Their squares leave single precision, in which all classes had one distribution."""
+    classifier = HEADS["mode"](data.prototypes).fit(data.X, data.y)
+    rows = (scale * data.X_test).astype(np.float32)
+    expected = classifier.predict_proba(rows.astype(np.float64))
+    found = to_torch(classifier)(torch.tensor(rows))
+    np.testing.assert_allclose(found.numpy(), expected, atol=TOLERANCE, rtol=0)
+    session = onnx_session(to_onnx(classifier, tmp_path / "head.onnx"))
+    (found,) = session.run(None, {"features": rows})
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+
+
 @pytest.mark.parametrize("name", IN_ONNX)
 def test_onnx_runtime_gives_the_probabilities(data, name, tmp_path):
     classifier = HEADS[name](data.prototypes).fit(data.X, data.y)
