@@ -1,9 +1,13 @@
 """Sphinx configuration; `make docs` builds with warnings as errors."""
 
 import os
+import sys
+from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TQDM_DISABLE", "1")
+
+sys.path.append(str(Path(__file__).parent / "_extensions"))
 
 import skclip
 
@@ -16,16 +20,21 @@ version = release
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "mathml",
     "sphinx.ext.doctest",
     "numpydoc",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "gallery/**/*.ipynb"]
+# Tables are parts of other pages.
+exclude_patterns = ["_build", "tables", "gallery/**/*.ipynb"]
 templates_path = ["_templates"]
 default_role = "py:obj"
 
+html_math_renderer = "mathml"
 autosummary_generate = True
+# Methods are listed beside a page of their class by their own names.
+toc_object_entries_show_parents = "hide"
 # Types are in the docstrings, in words.
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
@@ -40,12 +49,14 @@ numpydoc_validation_exclude = {
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
-    "filename_pattern": r"plot_",
+    "filename_pattern": r"plot_|wise_ft",
     "ignore_pattern": r"demo\.py",
     "download_all_examples": False,
     "remove_config_comments": True,
     "abort_on_example_error": True,
     "show_memory": False,
+    "write_computation_times": False,
+    "ignore_repr_types": r"matplotlib\.",
 }
 
 html_theme = "pydata_sphinx_theme"

@@ -97,15 +97,22 @@ class WiSEFTClassifier(LinearAdapterClassifier):
 
 
 # %%
-# It takes part in everything that the package's classifiers do:
+# It takes part in everything that the package's classifiers do: its parameter is searched.
 if __name__ == "__main__":
+    import matplotlib.pyplot as plt
+    import numpy as np
     from sklearn.model_selection import GridSearchCV
 
     from skclip.datasets import make_clip_features
 
     data = make_clip_features(n_samples_per_class=8, n_classes=10, random_state=0)
+    alphas = np.linspace(0, 1, 11)
     search = GridSearchCV(
-        WiSEFTClassifier(data.prototypes), {"alpha": [0.0, 0.5, 1.0]}, scoring="neg_log_loss"
+        WiSEFTClassifier(data.prototypes), {"alpha": alphas}, scoring="neg_log_loss"
     )
     search.fit(data.X, data.y)
     print(search.best_params_, search.score(data.X_test, data.y_test))
+
+    figure, ax = plt.subplots(figsize=(5.5, 3.5), layout="constrained")
+    ax.plot(alphas, -search.cv_results_["mean_test_score"], marker="o")
+    ax.set(xlabel="alpha: 0 is zero-shot, 1 is adapted", ylabel="cross-validated log-loss")

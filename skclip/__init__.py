@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # what type checkers read instead of the table below
     from skclip.adapters import ZeroShotClassifier as ZeroShotClassifier
     from skclip.adapters import ZeroShotRangeClassifier as ZeroShotRangeClassifier
     from skclip.decisions import LabelShiftClassifier as LabelShiftClassifier
+    from skclip.decisions import OpenSetClassifier as OpenSetClassifier
     from skclip.decisions import PredictionSetClassifier as PredictionSetClassifier
     from skclip.decisions import SelectiveClassifier as SelectiveClassifier
     from skclip.decisions import check_unseen as check_unseen
@@ -63,6 +64,7 @@ _LAYER_OF = {
     "ZeroShotClassifier": "adapters",
     "ZeroShotRangeClassifier": "adapters",
     "LabelShiftClassifier": "decisions",
+    "OpenSetClassifier": "decisions",
     "PredictionSetClassifier": "decisions",
     "SelectiveClassifier": "decisions",
     "check_unseen": "decisions",

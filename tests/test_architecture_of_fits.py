@@ -8,8 +8,11 @@ from sklearn.base import ClassifierMixin
 import skclip
 from skclip.datasets import make_clip_features
 
-# What a constructor needs besides prototypes or an estimator.
-NEEDED = {"SelectiveClassifier": {"coverage": 0.5}}
+# What a constructor needs besides prototypes or an estimator, with fifteen images.
+NEEDED = {
+    "SelectiveClassifier": {"coverage": 0.5},
+    "OpenSetClassifier": {"false_alarm_rate": 0.2},
+}
 PUBLIC = {name: getattr(skclip, name) for name in skclip.__all__}
 CLASSIFIERS = sorted(
     name

@@ -1,7 +1,11 @@
 """The comparison scripts run from the command line; their numbers are not judged here."""
 
+import json
+import re
+import signal
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -30,10 +34,37 @@ def test_embedding_speed_prints_ratios():
     assert "MiB above the loaded model and the output" in printed
 
 
+def test_jpeg_draft_prints_changes_of_features(monkeypatch):
+    """Without photographs at hand those of scikit-learn are taken."""
+    monkeypatch.delenv("SKCLIP_PHOTOS", raising=False)
+    assert "scikit-learn's sample photographs" in run("jpeg_draft.py")
+
+
 def test_adapter_speed_times_every_adapter():
     printed = run("adapter_speed.py")
     for name in ("BayesAdapterClassifier", "TipAdapterClassifier", "ProKeRClassifier"):
         assert name in printed
+
+
+def test_class_scaling_prints_seconds_memory_and_growth():
+    names = ("BayesAdapterClassifier", "ZeroShotClassifier", "LogisticRegression(C=100, tol=1e-6)")
+    printed = run("class_scaling.py", "--classifiers", *names)
+    assert "Exponent" in printed
+    assert all(name in printed for name in names)
+    assert "error" not in printed
+
+
+@pytest.mark.parametrize(
+    ("limits", "status", "printed"),
+    [((100, 10), 0, '"memory limit"'), ((0, 4096), -signal.SIGXCPU, "")],
+    ids=["memory", "time"],
+)
+def test_class_scaling_ends_fits_that_want_too_much(limits, status, printed):
+    cell = json.dumps(["CLAPClassifier", 100, 16, 512, *limits])
+    command = [sys.executable, str(ROOT / "benchmarks" / "class_scaling.py"), "--cell", cell]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == status
+    assert printed in result.stdout
 
 
 def test_views_prints_gains_with_their_errors():
@@ -71,8 +102,13 @@ def test_drift_prints_what_is_noticed():
         ("prediction_sets.py", "size over that of split"),
         ("selective_risk.py", "Stated: at most 5 % of the draws"),
         ("out_of_distribution.py", "mutual_information"),
+        ("left_out_risk.py", "of these miss the target"),
+        ("open_set.py", "False alarms by class"),
+        ("selection_scores.py", "smallest AURC in"),
+        ("label_shift.py", "EM has a smaller log-loss"),
         ("active_learning.py", "random, balanced"),
         ("text_order.py", "texts of other classes"),
+        ("many_labels.py", "BayesAdapter, no text"),
     ],
 )
 def test_scripts_print_their_tables(script, expected, feature_sets):
@@ -89,3 +125,28 @@ def test_interval_coverage_prints_shares():
 
 def test_scorer_choice_prints_what_was_selected():
     assert "neg_log_loss" in run("scorer_choice.py")
+
+
+@pytest.fixture(scope="module")
+def few_labels():
+    """What the script of the README's picture computes from the raw results that are stored."""
+    return json.loads(run("few_labels_figure.py"))
+
+
+def test_the_picture_of_the_readme_is_of_the_stored_results(few_labels):
+    """It holds the numbers of its curves: run few_labels_figure.py after feature_sets.py."""
+    drawn = (ROOT / "docs" / "_static" / "few_labels.svg").read_text(encoding="utf-8")
+    inside = re.search("<dc:description>(.*?)</dc:description>", drawn, re.DOTALL)[1]
+    assert json.loads(unescape(inside)) == few_labels
+
+
+@pytest.mark.parametrize(
+    ("column", "method"),
+    [(1, "bayes"), (2, "logistic-regression-cv"), (3, "tip-adapter-f")],
+)
+def test_the_numbers_of_the_readme_are_those_of_the_picture(column, method, few_labels):
+    readme = (ROOT / "README.rst").read_text(encoding="utf-8")
+    for name, metric in (("Accuracy", "acc"), ("Calibration error (ECE)", "ece10")):
+        row = re.search(rf"   \* - {re.escape(name)}, 4 per class\n((?:     - .*\n)+)", readme)[1]
+        cell = row.splitlines()[column - 1].removeprefix("     - ")
+        assert cell == f"{few_labels[metric][method][2]:.1f} %"

@@ -15,9 +15,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # What a user's environment may hold beside the package, and what the tests need.
 EXTRAS = ("tables", "dask", "ray", "conformal", "heif", "test")
-# Too large for a second copy, or of the same age as torch, whose exporter they serve:
-# `make test-oldest` takes those that pip installs today.
-NOT_PINNED = {"torch", "torchvision", "onnx", "onnxruntime", "onnxscript"}
+# Too large for a second copy; of the same age as torch, whose exporter they serve; or made by
+# others, for tests of what their columns hold: `make test-oldest` takes those of today.
+NOT_PINNED = {
+    *("torch", "torchvision", "onnx", "onnxruntime", "onnxscript"),
+    *("polars", "datasets"),
+}
 
 
 def requirements(lines):

@@ -7,17 +7,10 @@ from typing import Any, Self
 
 from torch import Tensor
 
-__all__ = ["Problem", "exact", "weight_of_certificate"]
+__all__ = ["Problem", "weight_of_certificate"]
 
 # Weight and length of a row beyond which neither relaxes what is asked of a gradient.
 _MOST = 100.0
-# Types of devices that compute in single precision at most.
-_WITHOUT_FLOAT64 = {"mps"}
-
-
-def exact(values: Tensor) -> Tensor:
-    """In float64, where the device has it ("mps" has not)."""
-    return values if values.device.type in _WITHOUT_FLOAT64 else values.double()
 
 
 @dataclass(frozen=True, kw_only=True)

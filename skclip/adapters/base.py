@@ -30,7 +30,9 @@ from skclip.adapters.input_checks import checked_features, checked_weight
 from skclip.adapters.text_order import warn_if_shifted, warn_if_texts_are_misplaced
 from skclip.exceptions import PrototypeMismatchError
 from skclip.utils.arrays import check_magnitude, check_total
-from skclip.utils.device import resolve_device
+from skclip.utils.callbacks import CallbackSupportMixin, as_task
+from skclip.utils.device import fit_device, prediction_dtype, resolve_device
+from skclip.utils.documentation import DocumentationLinkMixin
 from skclip.utils.messages import listing
 from skclip.utils.rows import row_digests, unit_rows
 from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
@@ -70,9 +72,11 @@ def fit_method(method: Callable[P, R]) -> Callable[P, R]:
     """A method that fits: validates parameters, and finishes or leaves the estimator as it was.
 
     That holds for errors, warnings turned into errors, and Ctrl-C. ``fit`` starts without
-    what an earlier fit has left; ``partial_fit`` goes on from it.
+    what an earlier fit has left; ``partial_fit`` goes on from it. A ``fit`` is a task of
+    scikit-learn's callbacks.
     """
-    validated = fit_context(prefer_skip_nested_validation=False)(method)
+    told = as_task(method) if method.__name__ == "fit" else method
+    validated = fit_context(prefer_skip_nested_validation=False)(told)
 
     @functools.wraps(method)
     def whole(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -96,7 +100,13 @@ def forget_fit(estimator: BaseEstimator) -> None:
         delattr(estimator, name)
 
 
-class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseAdapterClassifier(
+    DocumentationLinkMixin,
+    CallbackSupportMixin,
+    ClassifierMixin,
+    BaseEstimator,
+    metaclass=ABCMeta,
+):
     """Shell around the numerical core; a subclass supplies ``fit``.
 
     Its fit calls :meth:`_check`, a function that returns a FittedModel, and
@@ -179,7 +189,7 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
             before = [] if first else [self.row_digests_]
             self.row_digests_ = np.concatenate([*before, digests])
         self.device_ = str(self.device)
-        device = resolve_device(self.device)
+        device = fit_device(self.device)
         work = len(X) * X.shape[1] * len(self.classes_)
         deserve(work)
         dtype = self._dtype(device, work, X.dtype == np.float32)
@@ -288,12 +298,13 @@ class BaseAdapterClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
     def _in_chunks(self, X: np.ndarray) -> Iterator[tuple[slice, torch.Tensor, FittedModel]]:
         """Slices of checked rows, these rows as tensors, and the model where they are."""
         device = resolve_device(self.device_)
-        model = self._model.to(torch.empty(0, dtype=torch.from_numpy(X[:0]).dtype, device=device))
+        dtype = prediction_dtype(device, torch.from_numpy(X[:0]).dtype)
+        model = self._model.to(torch.empty(0, dtype=dtype, device=device))
         row = X.dtype.itemsize * model.numbers_per_row(X.shape[1])
         step = max(1, model.bytes_per_chunk // row)
         for first in range(0, len(X), step):
             where = slice(first, first + step)
-            yield where, torch.tensor(X[where], device=device), model
+            yield where, torch.tensor(X[where], dtype=dtype, device=device), model
 
     def _predict_rows(
         self, X: ArrayLike, ask: Callable[[FittedModel, torch.Tensor], torch.Tensor]

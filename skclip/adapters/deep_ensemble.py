@@ -16,12 +16,20 @@ from skclip._core.posterior.draws import decompose
 from skclip.adapters.base import decision_values, fit_method
 from skclip.adapters.input_checks import take_features_seen
 from skclip.adapters.uncertainty import PredictiveUncertainty
+from skclip.utils.callbacks import CallbackSupportMixin
+from skclip.utils.documentation import DocumentationLinkMixin
 from skclip.utils.sklearn_private import HasMethods, Interval
 
 __all__ = ["DeepEnsembleClassifier"]
 
 
-class DeepEnsembleClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class DeepEnsembleClassifier(
+    DocumentationLinkMixin,
+    CallbackSupportMixin,
+    MetaEstimatorMixin,
+    ClassifierMixin,
+    BaseEstimator,
+):
     r"""Deep ensemble: the mean of one classifier's probabilities over random seeds.
 
     Members (Lakshminarayanan et al. [1]_) see the same data and differ in what their random

@@ -66,7 +66,8 @@ class GaussianDAClassifier(LinearAdapterClassifier):
     normalize : "auto" or bool, default="auto"
         Scale rows of X and prototypes to unit norm; "auto" does with prototypes.
     device : str, default="auto"
-        "auto" is CUDA where there is a usable GPU, else the CPU.
+        "auto" is CUDA where there is a usable GPU, else the CPU. A device without float64, such as
+        "mps", is for predictions, in float32; the fit works on the CPU.
 
     Attributes
     ----------
@@ -238,14 +239,17 @@ class GaussianDAClassifier(LinearAdapterClassifier):
         if not bool(scored.any()):
             return _ONE_SHOT, {}
         n_images = int(codes.max()) + 1
+        n_seen = len(torch.unique(y))
+        if not bool(scored.all()):  # of many classes a copy of the scores is gigabytes
+            X, y, a, scores = X[scored], y[scored], a[scored], scores[scored]
         base = logits(X, problem.prior_mean, X.new_zeros(problem.n_classes), problem.logit_scale)
-        weight = a[scored].double()
+        weight = a.double()
         alpha, loss = choose_weight(
-            base[scored].double(),
-            scores[scored],
-            y[scored],
+            base,
+            scores,
+            y,
             weight,
-            centre=_CENTRE * (n_images - len(torch.unique(y))) / n_images,
+            centre=_CENTRE * (n_images - n_seen) / n_images,
             width=_WIDTH,
         )
         return alpha, {"loo_log_likelihood_": -loss / float(weight.sum())}

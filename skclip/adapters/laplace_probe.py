@@ -95,7 +95,8 @@ class LaplaceProbeClassifier(UncertaintyMixin, LinearAdapterClassifier):
     random_state : int, RandomState or None, default=None
         Shuffles of "sgd", and draws of the posterior.
     device : str, default="auto"
-        "auto" is CUDA where there is a usable GPU, else the CPU.
+        "auto" is CUDA where there is a usable GPU, else the CPU. A device without float64, such as
+        "mps", is for predictions, in float32; the fit works on the CPU.
     verbose : int, default=0
         Show a progress bar over epochs.
 

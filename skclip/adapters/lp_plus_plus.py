@@ -62,7 +62,8 @@ class LPPlusPlusClassifier(LinearAdapterClassifier):
     tol : float, default=1e-6
         The solver stops when ``gradient_norm_`` is at most this; not for "mm".
     device : str, default="auto"
-        "auto" is CUDA where there is a usable GPU, else the CPU.
+        "auto" is CUDA where there is a usable GPU, else the CPU. A device without float64, such as
+        "mps", is for predictions, in float32; the fit works on the CPU.
     verbose : int, default=0
         Show a progress bar over iterations of "mm".
 

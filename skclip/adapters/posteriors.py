@@ -9,12 +9,13 @@ from skclip._core.model import Averaging
 from skclip._core.posterior.fit import PosteriorSettings
 from skclip._core.posterior.tempering import POSTERIOR_TEMPERATURES
 from skclip._core.problem import Problem
+from skclip.utils.documentation import DocumentationLinkMixin
 from skclip.utils.sklearn_private import Interval, StrOptions
 
 __all__ = ["Laplace", "Variational", "paper_temperature", "posterior_settings"]
 
 
-class _Posterior(BaseEstimator):
+class _Posterior(DocumentationLinkMixin, BaseEstimator):
     """Parameters of an average over Gaussian weights; a fit that uses them checks them."""
 
     kind: Literal["laplace", "variational"]

@@ -68,7 +68,8 @@ class ProKeRClassifier(BaseAdapterClassifier):
     normalize : "auto" or bool, default="auto"
         Scale rows of X and prototypes to unit norm; "auto" does with prototypes.
     device : str, default="auto"
-        "auto" is CUDA where there is a usable GPU, else the CPU.
+        "auto" is CUDA where there is a usable GPU, else the CPU. A device without float64, such as
+        "mps", is for predictions, in float32; the fit works on the CPU.
 
     Attributes
     ----------

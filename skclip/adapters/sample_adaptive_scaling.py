@@ -44,7 +44,8 @@ class SampleAdaptiveScaling(MetaEstimatorMixin, BaseAdapterClassifier):
         Scale rows of X and prototypes to unit norm for the zero-shot logits; "auto" does.
         `estimator` gets X as it is.
     device : str, default="auto"
-        Of the zero-shot logits; "auto" is CUDA where there is a usable GPU, else the CPU.
+        Of the zero-shot logits; "auto" is CUDA where there is a usable GPU, else the CPU. A device
+        without float64, such as "mps", is for predictions, in float32; the fit works on the CPU.
 
     Attributes
     ----------

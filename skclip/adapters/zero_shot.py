@@ -31,7 +31,8 @@ class ZeroShotClassifier(LinearAdapterClassifier):
     normalize : "auto" or bool, default="auto"
         Scale rows of X and prototypes to unit norm; "auto" does.
     device : str, default="auto"
-        "auto" is CUDA where there is a usable GPU, else the CPU.
+        "auto" is CUDA where there is a usable GPU, else the CPU. A device without float64, such as
+        "mps", is for predictions, in float32; the fit works on the CPU.
 
     Attributes
     ----------

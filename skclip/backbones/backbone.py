@@ -93,7 +93,7 @@ class Backbone:
     @property
     def logit_scale(self) -> float:
         """The factor of the cosine similarity in the model's logits, exponential taken."""
-        return float(self.model.logit_scale.detach().double().exp())
+        return float(self.model.logit_scale.detach().cpu().double().exp())
 
     @property
     def logit_bias(self) -> float | None:
@@ -150,8 +150,9 @@ class Backbone:
         if self._normalization is None:
             return torch.stack(list(prepared))
         stacked = torch.from_numpy(np.stack(prepared)).permute(0, 3, 1, 2).contiguous()
-        if self.device.type == "cuda":  # an asynchronous copy needs pinned memory
-            stacked = stacked.pin_memory().to(self.device, non_blocking=True)
+        pinned = self.device.type == "cuda"  # an asynchronous copy needs pinned memory
+        stacked = stacked.pin_memory() if pinned else stacked
+        stacked = stacked.to(self.device, non_blocking=pinned)
         mean, std = (values.to(self.device) for values in self._normalization)
         return stacked.to(torch.float32).div_(255).sub_(mean).div_(std)
 

@@ -73,6 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="larger images are refused before they are decoded (178956970)",
     )
     output.add_argument(
+        "--jpeg-draft",
+        action="store_true",
+        help="decode large JPEG files at a fraction of their size: faster, slightly other features",
+    )
+    output.add_argument(
         "--shard-size",
         type=options.positive,
         default=8192,
@@ -115,6 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
         normalize=not arguments.no_normalize,
         on_error=arguments.on_error,
         max_pixels=arguments.max_pixels,
+        jpeg_draft=arguments.jpeg_draft,
         allow_random_weights=arguments.allow_random_weights,
         dtype=arguments.dtype,
         shard_size=arguments.shard_size,

@@ -2,6 +2,7 @@
 
 from skclip.decisions.label_next import acquisition
 from skclip.decisions.label_shift import LabelShiftClassifier
+from skclip.decisions.open_set import OpenSetClassifier
 from skclip.decisions.outliers import ood_score
 from skclip.decisions.prediction_sets import PredictionSetClassifier
 from skclip.decisions.selective import SelectiveClassifier
@@ -9,6 +10,7 @@ from skclip.decisions.unseen import check_unseen
 
 __all__ = [
     "LabelShiftClassifier",
+    "OpenSetClassifier",
     "PredictionSetClassifier",
     "SelectiveClassifier",
     "acquisition",

@@ -76,13 +76,19 @@ def check_spelling(y: np.ndarray, classes: np.ndarray) -> None:
         )
 
 
-def abstention_label(label: object, classes: np.ndarray) -> object:
-    """The label of abstention: "auto" is "abstain" for text and -1 for numbers."""
+def abstention_label(
+    label: object,
+    classes: np.ndarray,
+    *,
+    parameter: str = "abstain_label",
+    text: str = "abstain",
+) -> object:
+    """The label of abstention: "auto" is `text` where classes are text, and -1 for numbers."""
     if isinstance(label, str) and label == "auto":
-        label = "abstain" if isinstance(classes[0], str) else -1
+        label = text if isinstance(classes[0], str) else -1
     if any(label == known for known in classes.tolist()):
         raise ValueError(
-            f"abstain_label must not be a class; got {label!r}. Pass an abstain_label that is none."
+            f"{parameter} must not be a class; got {label!r}. Pass an {parameter} that is none."
         )
     return label
 

@@ -39,7 +39,8 @@ class LabelShiftClassifier(WrapsClassifier, MetaEstimatorMixin, ClassifierMixin,
         Its probabilities should be calibrated: EM takes them at their word [2]_.
     pseudo_count : float, default=1.0
         Rows of every class that are taken for granted, so that a class which is absent from a few
-        rows is rare, not impossible. 0 is the maximum likelihood.
+        rows is rare, not impossible. 0 is the maximum likelihood. With 10 less harm is done where
+        proportions have changed little, and less is gained where few classes are left.
     max_iter : int, default=1000
         Most iterations of EM.
     tol : float, default=1e-6
@@ -65,7 +66,8 @@ class LabelShiftClassifier(WrapsClassifier, MetaEstimatorMixin, ClassifierMixin,
     -----
     The likelihood is concave in :math:`\pi'`, so that EM finds its maximum from any start. It costs
     one prediction of the rows and O(n c) an iteration. What has changed besides the proportions is
-    mistaken for a change of these.
+    mistaken for a change of these. Where they have not changed, what chance does to a few hundred
+    rows is mistaken for a change, too, and the log-loss is a little larger (:doc:`/guarantees`).
 
     References
     ----------

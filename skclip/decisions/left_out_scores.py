@@ -18,8 +18,19 @@ from scipy.special import log_softmax, logsumexp
 
 from skclip.adapters.left_out import LeftOut
 from skclip.decisions.conformity_scores import SCORES
+from skclip.decisions.left_out_fits import LeftOutFits, fitted_on, leave_out
+from skclip.decisions.wrapped import unwrap
+from skclip.utils.sklearn_private import safe_indexing
 
-__all__ = ["FoldScores", "StepScores", "Support", "all_columns", "own_log_proba"]
+__all__ = [
+    "FoldScores",
+    "StepScores",
+    "Support",
+    "all_columns",
+    "fit_and_leave_out",
+    "left_out_log_proba",
+    "left_out_logits",
+]
 
 _NUMBERS_PER_BLOCK = 2**22
 # Of logits in single precision: equal scores count as equal.
@@ -99,13 +110,43 @@ def _count_at_least(new: np.ndarray, old: np.ndarray, weight: np.ndarray) -> np.
     return below[-1] - below[np.searchsorted(old[order], new - 1e-12)]
 
 
-def own_log_proba(estimator: Any, left_out: LeftOut, X: Any, images: np.ndarray) -> np.ndarray:
-    """(n, c) log-probabilities of the support by the models without the image of each row."""
+def left_out_logits(estimator: Any, left_out: LeftOut, X: Any, images: np.ndarray) -> np.ndarray:
+    """(n, c) logits of the support by the models without the image of each row, one step away."""
     logits, shifts = left_out.logits(estimator, X)
     rows, pairs = np.nonzero(images[:, None] == left_out.images)
     logits = logits.astype(np.float64)
     np.add.at(logits, (rows, left_out.classes[pairs]), shifts[rows, pairs])
-    return log_softmax(logits, axis=1)
+    return logits
+
+
+def left_out_log_proba(fits: LeftOutFits, fitted: Any, X: Any, images: np.ndarray) -> np.ndarray:
+    """(n, c) log-probabilities of the support by the models without the image of each row.
+
+    `fitted` is the classifier of all rows, or a pipeline that ends in it.
+    """
+    if fits.step is not None:
+        last, rows = unwrap(fitted, X)
+        return log_softmax(left_out_logits(last, fits.step, rows, images), axis=1)
+    out = np.empty((len(images), len(fitted.classes_)))
+    for k, model in enumerate(fits.models):
+        rows = np.flatnonzero(fits.folds == k)
+        columns = np.searchsorted(fitted.classes_, model.classes_)
+        out[rows] = all_columns(model, safe_indexing(X, rows), columns, out.shape[1])
+    return out
+
+
+def fit_and_leave_out(
+    estimator: Any, X: Any, y: np.ndarray, groups: np.ndarray | None
+) -> tuple[Any, np.ndarray, np.ndarray]:
+    """A fit on all rows, probabilities (m, c) of every image by a model without it, its row (m,).
+
+    Of several rows of an image the first stands for it.
+    """
+    fitted = fitted_on(estimator, X, y, groups)
+    images = np.arange(len(y)) if groups is None else groups
+    fits = leave_out(estimator, fitted, X, y, groups)
+    first = np.unique(images, return_index=True)[1]
+    return fitted, np.exp(left_out_log_proba(fits, fitted, X, images))[first], first
 
 
 @dataclass(frozen=True)

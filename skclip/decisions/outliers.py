@@ -1,25 +1,26 @@
 """How much a row looks like none of the classes, from what a fitted classifier offers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import entr, logsumexp
+from scipy.special import entr, logsumexp, softmax
 from sklearn.utils.validation import check_is_fitted
 
 from skclip.adapters.base import BaseAdapterClassifier
-from skclip.decisions.wrapped import unwrap
+from skclip.decisions.wrapped import last_step, unwrap
 from skclip.utils.rows import unit_rows
 
-__all__ = ["ood_score"]
+__all__ = ["KINDS", "KINDS_OF_LOGITS", "ood_score", "resolved_kind"]
 
 
 def ood_score(estimator: Any, X: ArrayLike, kind: str = "auto") -> np.ndarray:
     r"""Score of every row for not belonging to any class: larger is more outlying.
 
-    A post-hoc score: nothing is fitted, and no outliers are needed. It ranks; a threshold has to
-    come from rows of the known classes (a quantile of their scores, say). The sign is the
-    opposite of scikit-learn's outlier detectors, whose `score_samples` is large for inliers.
+    A post-hoc score: nothing is fitted, and no outliers are needed. It ranks;
+    :class:`skclip.OpenSetClassifier` has a threshold with a stated rate of false alarms. The sign
+    is the opposite of scikit-learn's outlier detectors, whose `score_samples` is large for inliers.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ def ood_score(estimator: Any, X: ArrayLike, kind: str = "auto") -> np.ndarray:
         What to look at:
 
         - "auto": "energy" where the classifier has a logit for every class, which is best on
-          average over the tasks of the user guide; else "entropy".
+          average over the tasks of the user guide of what needs no draws; else "entropy".
         - "msp": one minus the largest class probability [1]_. Of any classifier.
         - "entropy": of the class probabilities, in nats. Of any classifier.
         - "energy": :math:`-\log \sum_c \exp z_c` of the logits [2]_, which sees the scale that
@@ -78,14 +79,20 @@ def ood_score(estimator: Any, X: ArrayLike, kind: str = "auto") -> np.ndarray:
     >>> bool(strange.min() > known.max())
     True
     """
-    if kind not in ("auto", *_SCORES):
-        choices = ", ".join(map(repr, ("auto", *_SCORES)))
+    if kind not in ("auto", *KINDS):
+        choices = ", ".join(map(repr, ("auto", *KINDS)))
         raise ValueError(f"kind must be one of {choices}; got {kind!r}.")
     check_is_fitted(estimator)
+    kind = resolved_kind(kind, estimator)
     estimator, X = unwrap(estimator, X)
-    if kind == "auto":
-        kind = "energy" if _has_logits(estimator) else "entropy"
     return _SCORES[kind](estimator, X)
+
+
+def resolved_kind(kind: str, estimator: Any) -> str:
+    """What "auto" stands for."""
+    if kind != "auto":
+        return kind
+    return "energy" if _has_logits(last_step(estimator)) else "entropy"
 
 
 def _has_logits(estimator: Any) -> bool:
@@ -104,13 +111,17 @@ def _entropy(estimator: Any, X: ArrayLike) -> np.ndarray:
     return entr(estimator.predict_proba(X)).sum(axis=1)
 
 
+def _energy_of_logits(logits: np.ndarray) -> np.ndarray:
+    return -logsumexp(logits, axis=1)
+
+
 def _energy(estimator: Any, X: ArrayLike) -> np.ndarray:
     if isinstance(estimator, BaseAdapterClassifier):
-        return -logsumexp(estimator.logits(X), axis=1)
+        return _energy_of_logits(estimator.logits(X))
     if hasattr(estimator, "decision_function"):
         scores = np.asarray(estimator.decision_function(X))
         if scores.ndim == 2:
-            return -logsumexp(scores, axis=1)
+            return _energy_of_logits(scores)
     raise ValueError(
         "kind='energy' needs a logit for every class; got "
         f"{type(estimator).__name__}, which has none. Use kind='msp' or 'entropy'."
@@ -142,4 +153,11 @@ _SCORES = {
     "energy": _energy,
     "mutual_information": _mutual_information,
     "prototype_distance": _prototype_distance,
+}
+KINDS = tuple(_SCORES)
+# The same of logits (n, c), for models that are not estimators.
+KINDS_OF_LOGITS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "msp": lambda logits: 1 - softmax(logits, axis=1).max(axis=1),
+    "entropy": lambda logits: entr(softmax(logits, axis=1)).sum(axis=1),
+    "energy": _energy_of_logits,
 }

@@ -1,41 +1,28 @@
 """Sets of labels that hold the right one, from the support set alone."""
 
-import inspect
 import warnings
 from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.pipeline import Pipeline
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.utils import indexable
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from skclip.adapters.base import BaseAdapterClassifier, fit_method
+from skclip.adapters.base import fit_method
 from skclip.adapters.images import group_codes
-from skclip.adapters.left_out import LeftOut, left_out_step
+from skclip.adapters.left_out import LeftOut
 from skclip.decisions.abstention import checked_labels
 from skclip.decisions.conformity_scores import SCORES
-from skclip.decisions.left_out_scores import (
-    FoldScores,
-    StepScores,
-    Support,
-    all_columns,
-    own_log_proba,
-)
-from skclip.decisions.wrapped import PassesProbabilities, unwrap
+from skclip.decisions.left_out_fits import fitted_on, leave_out
+from skclip.decisions.left_out_scores import FoldScores, StepScores, Support, left_out_log_proba
+from skclip.decisions.wrapped import PassesProbabilities, last_step, unwrap
 from skclip.exceptions import GuaranteeWarning
-from skclip.prompts import Prototypes
 from skclip.utils.messages import listing
-from skclip.utils.sklearn_private import HasMethods, Interval, StrOptions, safe_indexing
+from skclip.utils.sklearn_private import HasMethods, Interval, StrOptions
 
 __all__ = ["PredictionSetClassifier"]
-
-# Images up to which each is left out by itself where models are fitted again.
-_MOST_REFITS = 32
-_DEFAULT_FOLDS = 10
 
 
 class PredictionSetClassifier(
@@ -58,14 +45,14 @@ class PredictionSetClassifier(
     one distribution (exchangeable), and models are *fitted again*, then the set holds the right
     label with probability of at least ``guaranteed_coverage_``, over the support and the new row
     together, for every distribution: :math:`1 - 2 \alpha - 1 / (n + 1)` for single images, less
-    :math:`\min\{2 (1 - 1/K) / (n/K + 1), (1 - K/n) / (K + 1)\}` for K folds. In practice
-    coverage is close to :math:`1 - \alpha`. The number of images of each class is fixed in a K-shot
-    support and not in what comes later, which these theorems do not know.
+    the smaller one of :math:`2 (1 - 1/K) / (n/K + 1)` and :math:`(1 - K/n) / (K + 1)` for K
+    folds. In practice coverage is close to :math:`1 - \alpha`. The number of images of each class
+    is fixed in a K-shot support and not in what comes later, which these theorems do not know.
 
     **What is not.** For :class:`skclip.BayesAdapterClassifier` with text, left-out models are one
     Newton step away from the fit, and prior and temperature are those of all rows. No
     theorem covers approximate models: ``guaranteed_coverage_`` is NaN, and coverage is measured
-    (:doc:`/decide`). ``method="refit"`` has the theorem, and costs a fit per fold. With one
+    (:doc:`/guarantees`). ``method="refit"`` has the theorem, and costs a fit per fold. With one
     image per class, the model without it knows the class by its text only: sets are
     larger than they need to be, and without text hold every label.
 
@@ -223,7 +210,7 @@ class PredictionSetClassifier(
         X, y, groups = indexable(X, y, groups)
         y = checked_labels(y, warn=True)
         images = np.arange(len(y)) if groups is None else group_codes(groups, y)
-        self._publish_estimator(_fitted(self.estimator, X, y, None if groups is None else images))
+        self._publish_estimator(fitted_on(self.estimator, X, y, None if groups is None else images))
         self.support_codes_, self.support_images_ = np.searchsorted(self.classes_, y), images
         self.n_support_ = int(images.max()) + 1
         self.level_, self.conformity_score_ = self.confidence_level, self.conformity_score
@@ -234,35 +221,22 @@ class PredictionSetClassifier(
 
     def _leave_out(self, X: Any, y: np.ndarray, groups: np.ndarray | None) -> None:
         """Set what left-out models are made of: steps, or fitted estimators."""
-        last, rows = unwrap(self.estimator_, X)
-        step = None if self.method == "refit" else left_out_step(last, rows, y, groups)
-        if step is not None:
-            self.method_, self.guaranteed_coverage_ = "step", np.nan
-            self.left_out_directions_, self.left_out_images_, self.left_out_classes_ = step
-            self.support_log_proba_ = own_log_proba(last, step, rows, self.support_images_)
+        left_out = leave_out(
+            *(self.estimator, self.estimator_, X, y, groups),
+            method=self.method,
+            cv=self.cv,
+            n_jobs=self.n_jobs,
+        )
+        self.method_ = left_out.method
+        self.support_log_proba_ = left_out_log_proba(
+            left_out, self.estimator_, X, self.support_images_
+        )
+        if left_out.step is not None:
+            self.guaranteed_coverage_ = np.nan
+            self.left_out_directions_, self.left_out_images_, self.left_out_classes_ = left_out.step
             return
-        if self.method == "step":
-            raise ValueError(
-                "method='step' needs BayesAdapterClassifier with text, posterior='map' and no "
-                f"class_weight; got {type(last).__name__} otherwise. Use method='auto'."
-            )
-        self.method_, self.folds_ = "refit", self._folds()
-        n, n_folds = self.n_support_, int(self.folds_.max()) + 1
-        estimator = _with_labelled_prototypes(self.estimator, self.estimator_)
-
-        def without(k: int) -> Any:
-            rows = np.flatnonzero(self.folds_ != k)
-            codes = None if groups is None else np.unique(groups[rows], return_inverse=True)[1]
-            return _fitted(estimator, safe_indexing(X, rows), y[rows], codes)
-
-        self.estimators_ = Parallel(n_jobs=self.n_jobs)(delayed(without)(k) for k in range(n_folds))
-        self.support_log_proba_ = np.empty((len(y), len(self.classes_)))
-        for k, model in enumerate(self.estimators_):
-            rows = np.flatnonzero(self.folds_ == k)
-            columns = np.searchsorted(self.classes_, model.classes_)
-            self.support_log_proba_[rows] = all_columns(
-                model, safe_indexing(X, rows), columns, len(self.classes_)
-            )
+        self.estimators_, self.folds_ = left_out.models, left_out.folds
+        n, n_folds = self.n_support_, len(left_out.models)
         lost = 0.0
         if n_folds < n:
             lost = min(2 * (1 - 1 / n_folds) / (n / n_folds + 1), (1 - n_folds / n) / (n_folds + 1))
@@ -275,29 +249,9 @@ class PredictionSetClassifier(
         if self.method_ == "refit":
             columns = [np.searchsorted(self.classes_, m.classes_) for m in self.estimators_]
             return FoldScores(support, self.estimators_, columns, self.folds_, own, score)
-        last = self.estimator_
-        while not isinstance(last, BaseAdapterClassifier):
-            last = last[-1] if isinstance(last, Pipeline) else last.estimator
         steps = self.left_out_directions_, self.left_out_images_, self.left_out_classes_
+        last = last_step(self.estimator_)
         return StepScores(support, last, LeftOut(*steps), own, score)
-
-    def _folds(self) -> np.ndarray:
-        """(n,) fold of every row; images stay together."""
-        n = self.n_support_
-        if self.cv is None and n <= _MOST_REFITS:
-            return self.support_images_
-        n_folds = self.cv
-        if n_folds is None:
-            n_folds = max(2, min(_DEFAULT_FOLDS, round(self._class_sizes().max())))
-        if n_folds > n:
-            raise ValueError(f"cv must be at most the number of images; got {n_folds} and {n}.")
-        # Images of a class side by side, in random order, are dealt out like cards.
-        label = np.empty(n, dtype=np.intp)
-        label[self.support_images_] = self.support_codes_
-        order = np.lexsort((np.random.default_rng(0).random(n), label))
-        fold = np.empty(n, dtype=np.intp)
-        fold[order] = np.arange(n) % n_folds
-        return fold[self.support_images_]
 
     def _class_sizes(self) -> np.ndarray:
         """(c,) images of each class."""
@@ -367,22 +321,3 @@ class PredictionSetClassifier(
         """
         check_is_fitted(self)
         return self.estimator_.predict(X)
-
-
-def _fitted(estimator: Any, X: Any, y: np.ndarray, groups: np.ndarray | None) -> Any:
-    """A fit of a clone, which is told the images where it takes them."""
-    takes_groups = groups is not None and "groups" in inspect.signature(estimator.fit).parameters
-    if not takes_groups:
-        return clone(estimator).fit(X, y)
-    weight = 1.0 / np.bincount(groups)[groups]
-    return clone(estimator).fit(X, y, sample_weight=weight, groups=groups)
-
-
-def _with_labelled_prototypes(estimator: Any, fitted: Any) -> Any:
-    """The estimator; a bare array of prototypes gets labels, so that a fold may miss a class."""
-    given = getattr(estimator, "prototypes", None)
-    if not isinstance(estimator, BaseAdapterClassifier) or given is None:
-        return estimator
-    if isinstance(given, Prototypes) or not hasattr(given, "__array__"):
-        return estimator
-    return clone(estimator).set_params(prototypes=Prototypes(np.asarray(given), fitted.classes_))

@@ -65,8 +65,8 @@ __all__ = [
     "chains",
     "coverage_threshold",
     "fewest_rows",
+    "nothing_certified",
     "rows_for_certificate",
-    "rows_needed",
 ]
 
 # Where the chains start, as a share of the rows, and their shares of delta: chosen on calibration
@@ -208,7 +208,9 @@ def rows_for_certificate(
     return None
 
 
-def rows_needed(confidence: np.ndarray, wrong: np.ndarray, target_risk: float, delta: float) -> str:
+def nothing_certified(
+    confidence: np.ndarray, wrong: np.ndarray, target_risk: float, delta: float
+) -> str:
     """Sentences for rows that certify nothing: how many would, and what else would help."""
     least = fewest_rows(target_risk, delta)
     likely = rows_for_certificate(confidence, wrong, target_risk, delta)
@@ -223,6 +225,7 @@ def rows_needed(confidence: np.ndarray, wrong: np.ndarray, target_risk: float, d
             "target_risk or lower confidence_level."
         )
     return (
-        f"At least {least} calibration rows are needed, all classified rightly; got "
-        f"{len(wrong)}, of which {int(wrong.sum())} wrong. {advice}"
+        f"No threshold keeps a risk of {target_risk:g} at confidence_level={1 - delta:g}: every "
+        f"prediction will be an abstention. At least {least} calibration rows are needed, all "
+        f"classified rightly; got {len(wrong)}, of which {int(wrong.sum())} wrong. {advice}"
     )

@@ -16,6 +16,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skclip.adapters.base import fit_method
+from skclip.adapters.images import group_codes
 from skclip.decisions.abstention import (
     SelectiveScore,
     abstention_label,
@@ -25,10 +26,13 @@ from skclip.decisions.abstention import (
     with_abstentions,
 )
 from skclip.decisions.drift import Drift, compare_confidences
-from skclip.decisions.risk_control import certify, coverage_threshold, rows_needed
-from skclip.decisions.unseen import check_unseen
+from skclip.decisions.left_out_scores import fit_and_leave_out
+from skclip.decisions.risk_control import certify, coverage_threshold, nothing_certified
+from skclip.decisions.selection_scores import SELECTION_SCORES, called_score
+from skclip.decisions.unseen import check_unseen_features
 from skclip.decisions.wrapped import PassesProbabilities
 from skclip.exceptions import GuaranteeWarning
+from skclip.utils.messages import listing
 from skclip.utils.sklearn_private import (
     HasMethods,
     Interval,
@@ -64,6 +68,11 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
     new row is accepted with probability q or more, calibration rows included in the
     randomness.
 
+    **Without spare rows**, ``calibration="left_out"`` fits on all rows and calibrates on the same,
+    each judged by a model without it: an *estimate* (``is_guaranteed_`` is False). It is not good
+    enough where new images are harder than the support, and with less than 8 images per class the
+    threshold 1 - r of a calibrated classifier accepts more; see :doc:`/guarantees`.
+
     Parameters
     ----------
     estimator : classifier with predict_proba
@@ -83,10 +92,14 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
         What is compared with the threshold: the largest probability, the log-ratio of the two
         largest ones, or ``selection_score(estimator_, X)`` of shape (n_samples,), larger for rows
         that are surer; it must not learn from the calibration rows. The guarantee holds for each.
+    calibration : {"held_out", "left_out"}, default="held_out"
+        Rows that calibrate: those that are not fitted on, or all, each by a model without it (see
+        :class:`skclip.PredictionSetClassifier`). "left_out" takes no function as `selection_score`,
+        no frozen estimator, and no parameters of `fit` but `groups`.
     calibration_size : float in (0, 1) or int, default=0.5
         Share or number of the rows that calibrate, drawn at random and not stratified, so that
-        they are a sample of what is to come. Without effect with a frozen estimator or a
-        given threshold.
+        they are a sample of what is to come. Without effect with a frozen estimator, a
+        given threshold, or rows that are left out.
     abstain_label : "auto" or label, default="auto"
         What :meth:`predict` returns in place of a class. "auto" is ``"abstain"`` for
         string labels and -1 for numbers; it must not be a class. A label of
@@ -105,11 +118,15 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
     abstain_label_ : label
     n_calibration_ : int
         Number of calibration rows; 0 with a given threshold.
+    is_guaranteed_ : bool
+        Whether the goal is kept as stated above; False of an estimate and of a given threshold.
     calibration_score_ : SelectiveScore
         Risk and coverage on the calibration rows, on which the threshold was chosen; only
         after calibration. It is optimistic; use :meth:`selective_score` on other rows.
     calibration_confidence_ : ndarray of shape (n_calibration,)
         Confidences of the calibration rows, increasing; only after calibration.
+    calibration_class_counts_ : ndarray of shape (n_classes,)
+        Calibration rows of every class; only after calibration.
     n_features_in_ : int
         Only where the estimator has it.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -118,6 +135,7 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
     See Also
     --------
     skclip.metrics.RiskCoverageDisplay : Risk at every coverage, without a guarantee.
+    skclip.metrics.selective_table : What is accepted of every class, or group of rows.
 
     Notes
     -----
@@ -136,7 +154,7 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
     over `target_risk`, say) voids the guarantee of the chosen one; choosing the
     parameters of the estimator before calibration does not. Sample weights go to the
     estimator; calibration counts rows. Rows that are views of one image are not
-    independent: calibrate with one view of each.
+    independent: calibrate with one view of each, as "left_out" does with the first of `groups`.
 
     References
     ----------
@@ -168,7 +186,8 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
         "target_risk": [Interval(Real, 0, 1, closed="neither"), None],
         "coverage": [Interval(Real, 0, 1, closed="right"), None],
         "confidence_level": [Interval(Real, 0, 1, closed="neither")],
-        "selection_score": [StrOptions({"confidence", "margin"}), callable],
+        "selection_score": [StrOptions(set(SELECTION_SCORES)), callable],
+        "calibration": [StrOptions({"held_out", "left_out"})],
         "calibration_size": [
             Interval(Real, 0, 1, closed="neither"),
             Interval(Integral, 1, None, closed="left"),
@@ -186,6 +205,7 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
         coverage: float | None = None,
         confidence_level: float = 0.95,
         selection_score: str | Callable[[Any, Any], ArrayLike] = "confidence",
+        calibration: str = "held_out",
         calibration_size: float = 0.5,
         abstain_label: Any = "auto",
         random_state: int | np.random.RandomState | None = None,
@@ -196,6 +216,7 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
         self.coverage = coverage
         self.confidence_level = confidence_level
         self.selection_score = selection_score
+        self.calibration = calibration
         self.calibration_size = calibration_size
         self.abstain_label = abstain_label
         self.random_state = random_state
@@ -230,8 +251,9 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
         -----
         GuaranteeWarning
             If no threshold is certified to keep `target_risk`: everything is rejected. The
-            message says about how many calibration rows would be needed. Also if a frozen
-            classifier of this package was fitted on the rows (:func:`skclip.check_unseen`).
+            message says about how many calibration rows would be needed. If a class has no
+            calibration row, so that nothing was seen of it. Also if a frozen classifier of this
+            package was fitted on the rows (:func:`skclip.check_unseen`).
         """
         self._check_goal()
         X, y = indexable(X, y)
@@ -240,10 +262,14 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
         if self.threshold is not None:
             self._fit_estimator(X, y, fit_params)
             self.threshold_, self.n_calibration_ = float(self.threshold), 0
+            self.is_guaranteed_ = False
+            return self
+        if self.calibration == "left_out":
+            self._calibrate(*self._leave_out(X, y, fit_params))
             return self
         if isinstance(self.estimator, FrozenEstimator):
             self._fit_estimator(X, y, fit_params)
-            self._check_unseen(X)
+            check_unseen_features(self.estimator_, X)
             check_spelling(y, self.classes_)
         else:
             size, seed = self.calibration_size, self.random_state
@@ -251,7 +277,7 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
             kept = check_method_params(X, fit_params, indices=train)
             self._fit_estimator(safe_indexing(X, train), y[train], kept)
             X, y = safe_indexing(X, calibration), y[calibration]
-        self._calibrate(X, y)
+        self._calibrate(*self._most_probable(X), y)
         return self
 
     def _check_goal(self) -> None:
@@ -271,16 +297,28 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
 
     def _fit_estimator(self, X: Any, y: Any, fit_params: dict[str, Any]) -> None:
         self._check_probabilistic()
-        self._publish_estimator(clone(self.estimator).fit(X, y, **fit_params))
+        self._publish(clone(self.estimator).fit(X, y, **fit_params))
+
+    def _publish(self, fitted: Any) -> None:
+        self._publish_estimator(fitted)
         self.abstain_label_ = abstention_label(self.abstain_label, self.classes_)
 
-    def _check_unseen(self, X: Any) -> None:
-        """Warn about rows of fit where that is cheap: images are not encoded once more."""
-        if getattr(X, "ndim", 0) == 2 and np.asarray(X).dtype.kind in "fiu":
-            check_unseen(self.estimator_, X)
+    def _leave_out(self, X: Any, y: np.ndarray, fit_params: dict[str, Any]) -> Any:
+        """Confidence, most probable class and label (n,) of every image by a model without it."""
+        groups, others = fit_params.get("groups"), sorted(set(fit_params) - {"groups"})
+        if isinstance(self.estimator, FrozenEstimator) or callable(self.selection_score) or others:
+            raise ValueError(
+                "calibration='left_out' needs an estimator that is not frozen, no function as "
+                f"selection_score, no parameters of fit but groups; got {self.estimator!r}, "
+                f"{self.selection_score!r} and {others}. Pass calibration='held_out'."
+            )
+        self._check_probabilistic()
+        codes = None if groups is None else group_codes(groups, y)
+        fitted, proba, rows = fit_and_leave_out(self.estimator, X, y, codes)
+        self._publish(fitted)
+        return (*self._scored(proba), y[rows])
 
-    def _calibrate(self, X: Any, y: np.ndarray) -> None:
-        confidence, predicted = self._most_probable(X)
+    def _calibrate(self, confidence: np.ndarray, predicted: np.ndarray, y: np.ndarray) -> None:
         wrong = predicted != y
         if self.target_risk is None:
             self.threshold_ = coverage_threshold(confidence, self.coverage, self._lowest)
@@ -289,16 +327,21 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
             certificate = certify(confidence, wrong, self.target_risk, delta, self._lowest)
             self.threshold_ = certificate.threshold
             if np.isinf(self.threshold_):
-                warnings.warn(
-                    f"No threshold keeps a risk of {self.target_risk:g} at confidence_level="
-                    f"{self.confidence_level:g}: every prediction will be an abstention. "
-                    + rows_needed(confidence, wrong, self.target_risk, delta),
-                    GuaranteeWarning,
-                    stacklevel=2,
-                )
-        self.n_calibration_ = len(y)
+                message = nothing_certified(confidence, wrong, self.target_risk, delta)
+                warnings.warn(message, GuaranteeWarning, stacklevel=2)
+        self.n_calibration_, self.is_guaranteed_ = len(y), self.calibration == "held_out"
         self.calibration_score_ = score_accepted(confidence >= self.threshold_, wrong)
         self.calibration_confidence_ = np.sort(confidence)
+        self.calibration_class_counts_ = np.array([np.sum(y == label) for label in self.classes_])
+        missing = self.classes_[self.calibration_class_counts_ == 0]
+        if self.target_risk is not None and np.isfinite(self.threshold_) and len(missing):
+            warnings.warn(
+                f"Every class needs calibration rows to be part of the guarantee; got none of "
+                f"{listing(missing)}. The risk is kept where these are as rare as in calibration: "
+                "pass rows of them if they are not.",
+                GuaranteeWarning,
+                stacklevel=2,
+            )
 
     @property
     def _lowest(self) -> float:
@@ -309,21 +352,15 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
 
     def _most_probable(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Confidence (n,) and most probable class (n,) of every row."""
-        proba = np.asarray(self.estimator_.predict_proba(X), dtype=np.float64)
+        return self._scored(self.estimator_.predict_proba(X), X)
+
+    def _scored(self, proba: ArrayLike, X: Any = None) -> tuple[np.ndarray, np.ndarray]:
+        """The same of probabilities (n, c) of the rows."""
+        proba = np.asarray(proba, dtype=np.float64)
         predicted = self.classes_[proba.argmax(axis=1)]
         if callable(self.selection_score):
-            score = np.asarray(self.selection_score(self.estimator_, X), dtype=np.float64)
-            if score.shape != predicted.shape or np.isnan(score).any():
-                raise ValueError(
-                    f"selection_score must return {len(predicted)} numbers, one for each row, none "
-                    f"of them NaN; got shape {score.shape} with {int(np.isnan(score).sum())} NaN."
-                )
-            return score, predicted
-        if self.selection_score == "margin":
-            with np.errstate(divide="ignore"):
-                two = np.log(np.sort(proba, axis=1)[:, -2:])
-            return two[:, 1] - two[:, 0], predicted
-        return proba.max(axis=1), predicted
+            return called_score(self.selection_score, self.estimator_, X, len(proba)), predicted
+        return SELECTION_SCORES[self.selection_score](proba), predicted
 
     def accept(self, X: ArrayLike) -> np.ndarray:
         """Whether each row is confident enough to be classified.
@@ -431,7 +468,7 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
         Raises
         ------
         ValueError
-            If the threshold was given, so that there are no calibration rows.
+            If the threshold was given or calibrated on the fitted rows, left out.
 
         Warns
         -----
@@ -439,10 +476,10 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
             If the p-value is below `significance`.
         """
         check_is_fitted(self)
-        if self.n_calibration_ == 0:
+        if self.n_calibration_ == 0 or not self.is_guaranteed_:
             raise ValueError(
-                "check_drift compares with calibration rows; got a given threshold, which needs "
-                "none. Pass target_risk or coverage instead of threshold."
+                "check_drift compares with calibration rows that are not fitted on; got none. Pass "
+                "target_risk or coverage instead of threshold, and calibration='held_out'."
             )
         return compare_confidences(
             self._most_probable(X)[0],
@@ -451,8 +488,6 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
             self.calibration_score_.coverage,
             significance,
         )
-
-    # -- scikit-learn ---------------------------------------------------------------
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Where metadata goes: to the estimator's `fit`.

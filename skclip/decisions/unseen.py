@@ -10,7 +10,7 @@ from skclip.decisions.wrapped import unwrap
 from skclip.exceptions import GuaranteeWarning
 from skclip.utils.rows import row_digests
 
-__all__ = ["check_unseen"]
+__all__ = ["check_unseen", "check_unseen_features"]
 
 # Rows of known images may turn up twice by chance; a calibration set of them does not.
 _TOLERATED_SHARE = 0.05
@@ -75,3 +75,9 @@ def check_unseen(estimator: Any, X: ArrayLike) -> float:
             stacklevel=2,
         )
     return share
+
+
+def check_unseen_features(estimator: Any, X: Any) -> None:
+    """The same where that is cheap: images are not encoded once more."""
+    if getattr(X, "ndim", 0) == 2 and np.asarray(X).dtype.kind in "fiu":
+        check_unseen(estimator, X)

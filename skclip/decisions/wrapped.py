@@ -12,8 +12,18 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skclip.adapters.input_checks import take_features_seen
+from skclip.utils.callbacks import CallbackSupportMixin
+from skclip.utils.documentation import DocumentationLinkMixin
 
-__all__ = ["PassesProbabilities", "WrapsClassifier", "unwrap"]
+__all__ = ["PassesProbabilities", "WrapsClassifier", "last_step", "unwrap"]
+
+
+def last_step(estimator: Any) -> Any:
+    """The classifier that predicts, inside of pipelines and frozen estimators."""
+    while isinstance(estimator, FrozenEstimator | Pipeline):
+        frozen = isinstance(estimator, FrozenEstimator)
+        estimator = estimator.estimator if frozen else estimator[-1]
+    return estimator
 
 
 def unwrap(estimator: Any, X: ArrayLike) -> tuple[Any, ArrayLike]:
@@ -32,7 +42,7 @@ def _delegates(name: str) -> Callable[[Any], bool]:
     return available_if(lambda self: hasattr(getattr(self, "estimator_", self.estimator), name))
 
 
-class WrapsClassifier:
+class WrapsClassifier(DocumentationLinkMixin, CallbackSupportMixin):
     """For classifiers around a probabilistic `estimator`: its inputs, and what its fit knows."""
 
     estimator: Any
@@ -52,7 +62,7 @@ class WrapsClassifier:
         take_features_seen(self, fitted)
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()  # type: ignore[misc]  # of BaseEstimator
+        tags = super().__sklearn_tags__()  # of BaseEstimator
         inner = get_tags(self.estimator)
         tags.input_tags = inner.input_tags
         tags.classifier_tags.multi_class = inner.classifier_tags.multi_class

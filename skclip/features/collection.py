@@ -20,6 +20,7 @@ __all__ = [
     "check_kind",
     "describe",
     "fault_of",
+    "image_of",
     "is_file_object",
     "is_missing",
     "is_path",
@@ -62,6 +63,8 @@ def check_images(
     images = check_collection(X)
     if not isinstance(images, list | tuple) and getattr(images, "ndim", 0) != 1:
         return images, None
+    if any(isinstance(item, Mapping) for item in images):
+        images = [image_of(item) for item in images]
     _check_kinds(images, allow_missing)
     if not stamped and allow_missing:
         return images, None
@@ -84,8 +87,9 @@ def check_collection(X: Any) -> Sequence[Any]:
     X : collection of n images
         A list or another sequence of paths, bytes of image files, files opened for reading them,
         PIL images and uint8 arrays of shape (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), mixed as
-        one likes; an array of paths of shape (n,) or (n, 1); a pandas Series or one-column
-        DataFrame; a uint8 array of shape (n, h, w) or (n, h, w, channels).
+        one likes; an array of paths of shape (n,) or (n, 1); a column of pandas, polars, pyarrow or
+        Hugging Face datasets, or a table that has no other; a uint8 array of shape (n, h, w) or
+        (n, h, w, channels).
 
     Raises
     ------
@@ -102,8 +106,7 @@ def check_collection(X: Any) -> Sequence[Any]:
             "X must hold images that are not preprocessed; got a torch.Tensor. Pass a uint8 NumPy "
             "array of shape (n, h, w, 3)."
         )
-    if hasattr(X, "to_numpy"):  # pandas, polars
-        X = X.to_numpy()
+    X = _items_of_column(X)
     if isinstance(X, np.ndarray) and (X.ndim == 0 or len(X)):
         X = _check_array(X)
     sized = hasattr(X, "__len__") and hasattr(X, "__getitem__")
@@ -112,6 +115,17 @@ def check_collection(X: Any) -> Sequence[Any]:
     if len(X) == 0:
         raise ImageError("X must hold at least one image; got an empty collection.")
     return X
+
+
+def _items_of_column(X: Any) -> Any:
+    """What a column of a table holds, by what it can do; anything else as it is."""
+    if hasattr(X, "to_pylist"):  # pyarrow
+        return X.to_pylist()
+    if len(getattr(X, "columns", ())) == 1:
+        X = X[X.columns[0]]
+    if getattr(getattr(X, "dtype", None), "fields", None) and hasattr(X, "to_list"):
+        return X.to_list()  # a struct of polars, whose array would have a column for each field
+    return X.to_numpy() if hasattr(X, "to_numpy") else X
 
 
 def _check_array(X: np.ndarray) -> np.ndarray:
@@ -165,6 +179,7 @@ def _check_kinds(images: Sequence[Any], allow_missing: bool) -> None:
 
 def check_kind(item: Any, position: int) -> None:
     """Refuse one item of a sequence that could not be looked at before; missing ones pass."""
+    item = image_of(item)
     if not is_missing(item) and (fault := fault_of(item)):
         raise _wrong_kind(f"item {position} ({describe(item)})", {fault})
 
@@ -199,6 +214,18 @@ def _items(positions: Sequence[int], images: Sequence[Any]) -> str:
     """At most five items, then how many of how many."""
     named = listing(positions, show=lambda i: f"item {i} ({describe(images[i])})")
     return f"{named}, {len(positions)} of {len(images)}"
+
+
+def image_of(item: Any) -> Any:
+    """The content, else the path, of ``{"bytes": ..., "path": ...}``; anything else as it is.
+
+    So Hugging Face datasets keep an image that is not decoded, and write it to Parquet files. Where
+    there are bytes, the path is only their name.
+    """
+    if not isinstance(item, Mapping) or not item or not set(item) <= {"bytes", "path"}:
+        return item
+    content = item.get("bytes")
+    return item.get("path") if is_missing(content) else content
 
 
 def is_path(item: Any) -> TypeGuard[str | os.PathLike[str]]:
@@ -242,6 +269,8 @@ def fault_of(item: Any) -> str:
         return f"Pass {_KINDS}."
     if is_file_object(item):
         return ""
+    if isinstance(item, Mapping):
+        return f"Pass the images alone, such as X['image'] of a table with keys {listing(item)}."
     if isinstance(item, tuple | list):
         return f"Pass {_KINDS} alone, without labels: for pairs [image for image, _ in X]."
     if not isinstance(item, np.ndarray):

@@ -36,6 +36,8 @@ class ImageCache:
     limit : int, str or None
         As for :class:`skclip.store.Cache`.
     backbone : Backbone
+    jpeg_draft : bool, default=False
+        Whether features are those of JPEG files at a fraction of their size; they are kept apart.
     stamps : ndarray of shape (n, 32), uint8, default=None
         Of the files that are to be transformed; None if the items are not files.
     """
@@ -45,12 +47,14 @@ class ImageCache:
         cache_dir: str | Path,
         limit: int | str | None,
         backbone: Backbone,
+        jpeg_draft: bool = False,
         stamps: np.ndarray | None = None,
     ) -> None:
         self._stamps = stamps
         self._cache = Cache(cache_dir, limit)
+        reading = {"jpeg_draft": True} if jpeg_draft else {}
         self._features = self._cache.table(
-            {"kind": "image", "format": _FORMAT, **backbone.image_identity},
+            {"kind": "image", "format": _FORMAT, **backbone.image_identity, **reading},
             backbone.embedding_dim,
             np.float32,
             backbone.model_name,

@@ -24,6 +24,10 @@ from skclip.utils.messages import listing
 
 __all__ = ["Encoding", "encode_images", "scale_to_unit_norm"]
 
+# Sides of what the model sees that a JPEG image keeps which is decoded at a fraction of its size:
+# so much is left for the model's own resizing.
+_SIDES_KEPT = 2
+
 
 def encode_images(
     images: Sequence[Any],
@@ -34,6 +38,7 @@ def encode_images(
     on_error: str,
     verbose: int,
     max_pixels: int = MAX_PIXELS,
+    jpeg_draft: bool = False,
     cache: ImageCache | None = None,
     name: str = "X",
     start: int = 0,
@@ -49,12 +54,13 @@ def encode_images(
     batch_size : int or "auto"
         Images per call of the model.
     n_jobs : int
-        Threads that decode and prepare; 1 does it in the calling thread, between the
-        batches.
+        Threads that decode and prepare the next batch while the calling one runs the model.
     on_error : {"raise", "nan"}
     verbose : int
         Whether to show a progress bar.
     max_pixels : int
+    jpeg_draft : bool, default=False
+        As for :class:`skclip.CLIPFeaturizer`; what `cache` has must have been made so, too.
     cache : ImageCache, default=None
         What is found there is not computed; what is new is stored there, also if an error
         ends the work.
@@ -74,7 +80,7 @@ def encode_images(
     """
     from tqdm.auto import tqdm
 
-    encoding = Encoding(len(images), backbone, batch_size, max_pixels, cache)
+    encoding = Encoding(len(images), backbone, batch_size, max_pixels, jpeg_draft, cache)
     todo = np.arange(len(images))
     if cache is not None:
         todo = np.flatnonzero(~cache.recall(encoding.features))
@@ -148,6 +154,7 @@ class Encoding:
         backbone: Backbone,
         batch_size: int | str,
         max_pixels: int,
+        jpeg_draft: bool,
         cache: ImageCache | None,
     ) -> None:
         self.features = np.full((n, backbone.embedding_dim), np.nan, dtype=np.float32)
@@ -156,6 +163,7 @@ class Encoding:
         self.batch_size = backbone.batch_size if batch_size == "auto" else int(batch_size)
         self._backbone = backbone
         self._max_pixels = max_pixels
+        self._least_side = _SIDES_KEPT * max(backbone.image_size) if jpeg_draft else None
         self._cache = cache
         self._first: dict[bytes, int] = {}  # digest -> the first position with this content
         self._repeats: list[tuple[int, int]] = []
@@ -179,7 +187,7 @@ class Encoding:
                 row = None if self._cache is None else self._cache.find(digest)
                 if row is not None:
                     return Loaded(digest, stamp, row=row)
-                image = decode(content, self._max_pixels)
+                image = decode(content, self._max_pixels, self._least_side)
                 check_sides(image, self._backbone.image_size, self._max_pixels)
                 return Loaded(digest, stamp, prepared=self._backbone.prepare(image))
         except ImageError as error:
@@ -252,9 +260,6 @@ def _ordered_map(
     function: Callable[[int], Any], n: int, *, n_jobs: int, ahead: int
 ) -> Generator[Any]:
     """``map(function, range(n))`` in threads, at most `ahead` results before the consumer."""
-    if n_jobs == 1:
-        yield from map(function, range(n))
-        return
     pool = ThreadPoolExecutor(max_workers=n_jobs, thread_name_prefix="skclip-decode")
     try:
         pending = deque(pool.submit(function, i) for i in range(min(ahead, n)))

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from skclip.exceptions import ImageError
-from skclip.features.collection import fault_of, is_file_object, is_missing, is_path
+from skclip.features.collection import fault_of, image_of, is_file_object, is_missing, is_path
 from skclip.store import file_stamp
 from skclip.utils.image_files import IMAGE_FORMATS, image_formats
 
@@ -87,7 +87,7 @@ def open_item(item: Any, max_pixels: int) -> Opened:
 
     Parameters
     ----------
-    item : path, bytes, file object, PIL image or uint8 array
+    item : path, bytes, file object, PIL image, uint8 array, or dict with "bytes" and "path"
         A file object is read from its beginning if it can be, and left where it was.
     max_pixels : int
         A file or a lazily opened image with more pixels is refused before it is decoded.
@@ -98,6 +98,7 @@ def open_item(item: Any, max_pixels: int) -> Opened:
         If the item is missing, is no image, or its file is. The message says why, not where: the
         caller knows the position. What else may be raised, :func:`reasons` explains.
     """
+    item = image_of(item)
     if is_missing(item):
         raise ImageError("there is no image")
     fault = fault_of(item)
@@ -131,13 +132,35 @@ def _opened_file(content: bytes, stamp: bytes | None = None) -> Opened:
     return Opened(content, hashlib.sha256(b"file " + content).digest(), stamp)
 
 
-def decode(content: bytes | Image.Image, max_pixels: int) -> Image.Image:
-    """What was opened, as RGB pixels; whatever the decoder raises passes through."""
+def decode(
+    content: bytes | Image.Image, max_pixels: int, least_side: int | None = None
+) -> Image.Image:
+    """What was opened, as RGB pixels; whatever the decoder raises passes through.
+
+    Of a JPEG file a half, a quarter or an eighth of each side is decoded where the shorter one
+    has `least_side` pixels then; None decodes all.
+    """
     if isinstance(content, Image.Image):
         return content
     with _open(io.BytesIO(content)) as image:
         _check_size(image, max_pixels)
+        if least_side is not None and image.format in ("JPEG", "MPO"):
+            _reduce(image, least_side)
         return _to_rgb(image)
+
+
+def _reduce(image: ImageFile.ImageFile, least_side: int) -> None:
+    """Tell the decoder to do with fewer frequencies, if what remains is enough.
+
+    Only by what divides both sides: libjpeg rounds up, and an image whose last column is half
+    outside is stretched, which changes features far more than the lost detail.
+    """
+    width, height = image.size
+    for factor in (8, 4, 2):
+        divides = width % factor == height % factor == 0
+        if divides and min(width, height) >= factor * least_side:
+            image.draft(None, (width // factor, height // factor))
+            return
 
 
 def open_image(item: Any, max_pixels: int = MAX_PIXELS) -> Image.Image:

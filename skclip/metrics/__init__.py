@@ -33,6 +33,7 @@ from skclip.metrics.calibration import (
     maximum_calibration_error,
 )
 from skclip.metrics.class_errors import class_table, probable_label_errors
+from skclip.metrics.class_reliability_display import ClassReliabilityDisplay
 from skclip.metrics.confidence_histogram_display import ConfidenceHistogramDisplay
 from skclip.metrics.coverage_at_reliability_display import CoverageAtReliabilityDisplay
 from skclip.metrics.debiased_calibration import debiased_calibration_error
@@ -48,6 +49,7 @@ from skclip.metrics.risk_coverage_area import (
 )
 from skclip.metrics.risk_coverage_display import RiskCoverageDisplay
 from skclip.metrics.scorers import get_scorer, get_scorer_names
+from skclip.metrics.selective_table import selective_table
 from skclip.metrics.smooth_calibration import smooth_calibration_error
 
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "ood_auroc",
     # errors
     "class_table",
+    "selective_table",
     "probable_label_errors",
     # intervals
     "BootstrapInterval",
@@ -80,6 +83,7 @@ __all__ = [
     "get_scorer_names",
     # displays
     "ReliabilityDisplay",
+    "ClassReliabilityDisplay",
     "RiskCoverageDisplay",
     "CoverageAtReliabilityDisplay",
     "ConfidenceHistogramDisplay",

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skclip.metrics.class_errors import checked, class_table
-from skclip.metrics.plotting import PredictionDisplay
+from skclip.metrics.plotting import REFERENCE_COLOR, PredictionDisplay
 from skclip.metrics.probabilities import Float, Labels
+from skclip.metrics.selective_table import checked_acceptance
 from skclip.utils.optional_imports import import_optional
 
 if TYPE_CHECKING:
@@ -38,11 +39,13 @@ class ErrorDisplay(PredictionDisplay):
     table : DataFrame of n_classes rows
         What :func:`class_table` returns.
     confusion : ndarray of shape (n_classes, n_classes)
-        Number of rows by true class (rows) and predicted class (columns).
+        Number of accepted rows by true class (rows) and predicted class (columns).
     true, predicted : ndarray of shape (n_samples,)
         Positions in `labels`.
     confidence : ndarray of shape (n_samples,)
         Probability of the predicted class.
+    accepted : ndarray of shape (n_samples,), bool, default=None
+        Rows that are classified; None where nothing abstains.
     name : str, default=None
         Name of the classifier for the title.
 
@@ -80,7 +83,44 @@ class ErrorDisplay(PredictionDisplay):
     true: NDArray[np.intp]
     predicted: NDArray[np.intp]
     confidence: Float
+    accepted: NDArray[np.bool_] | None = None
     name: str | None = None
+
+    @property
+    def abstained(self) -> NDArray[np.intp]:
+        """(n_classes,) rows of each true class that are not classified."""
+        kept = slice(None) if self.accepted is None else self.accepted
+        every, c = np.bincount(self.true, minlength=len(self.labels)), len(self.labels)
+        return every - np.bincount(self.true[kept], minlength=c)
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, X: Any, y: ArrayLike, *, name: str | None = None, **kwargs: Any
+    ) -> Self:
+        """Predict with a fitted classifier and plot; with its abstentions, if it has some.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            Fitted classifier, or pipeline that ends in one, with `predict_proba`. Of a
+            :class:`skclip.SelectiveClassifier` the rows that it does not accept are abstentions.
+        X : array-like or list of n_samples inputs
+            What the estimator predicts from.
+        y : array-like of shape (n_samples,)
+            True labels.
+        name : str, default=None
+            Name for the title; the class name of the estimator when None.
+        **kwargs : dict
+            Passed to :meth:`from_predictions`: `ax`, `y_train` and all others.
+
+        Returns
+        -------
+        display : ErrorDisplay
+            The display, plotted.
+        """
+        if hasattr(estimator, "accept"):
+            kwargs.setdefault("accepted", estimator.accept(X))
+        return super().from_estimator(estimator, X, y, name=name, **kwargs)
 
     @classmethod
     def from_predictions(
@@ -90,6 +130,7 @@ class ErrorDisplay(PredictionDisplay):
         *,
         labels: Labels = None,
         y_train: ArrayLike | None = None,
+        accepted: ArrayLike | None = None,
         name: str | None = None,
         **kwargs: Any,
     ) -> Self:
@@ -105,6 +146,9 @@ class ErrorDisplay(PredictionDisplay):
             Label of each column of `y_proba`; None for the sorted labels of `y_true`.
         y_train : array-like of shape (n_train,), default=None
             Labels of the support set, to count the shots of every class.
+        accepted : array-like of shape (n_samples,), bool, default=None
+            Rows that are classified; the others are abstentions, which have a column of their own.
+            None for all.
         name : str, default=None
             Name for the title.
         **kwargs : dict
@@ -115,7 +159,10 @@ class ErrorDisplay(PredictionDisplay):
         display : ErrorDisplay
             The display, plotted.
         """
-        return cls.of(y_true, y_proba, labels=labels, y_train=y_train, name=name).plot(**kwargs)
+        display = cls.of(
+            y_true, y_proba, labels=labels, y_train=y_train, accepted=accepted, name=name
+        )
+        return display.plot(**kwargs)
 
     @classmethod
     def of(
@@ -125,13 +172,14 @@ class ErrorDisplay(PredictionDisplay):
         *,
         labels: Labels = None,
         y_train: ArrayLike | None = None,
+        accepted: ArrayLike | None = None,
         name: str | None = None,
     ) -> Self:
         """The display without a figure, which does not need matplotlib.
 
         Parameters
         ----------
-        y_true, y_proba, labels, y_train, name
+        y_true, y_proba, labels, y_train, accepted, name
             As for :meth:`from_predictions`.
 
         Returns
@@ -140,18 +188,21 @@ class ErrorDisplay(PredictionDisplay):
         """
         codes, proba, names = checked(y_true, y_proba, labels)
         predicted, c = proba.argmax(axis=1), len(names)
+        kept = None if accepted is None else checked_acceptance(accepted, len(codes))
+        pairs = (codes * c + predicted)[slice(None) if kept is None else kept]
         return cls(
             labels=names,
             table=class_table(y_true, y_proba, labels=labels, y_train=y_train),
-            confusion=np.bincount(codes * c + predicted, minlength=c * c).reshape(c, c),
+            confusion=np.bincount(pairs, minlength=c * c).reshape(c, c),
             true=codes,
             predicted=predicted,
             confidence=proba.max(axis=1),
+            accepted=kept,
             name=name,
         )
 
     def mistakes(self, n: int = 12) -> NDArray[np.intp]:
-        """Rows that are wrong with the greatest confidence.
+        """Rows that are wrong with the greatest confidence, abstentions not among them.
 
         Parameters
         ----------
@@ -163,7 +214,8 @@ class ErrorDisplay(PredictionDisplay):
         rows : ndarray of shape (at most n,)
             Positions, the most confident first.
         """
-        wrong = np.flatnonzero(self.predicted != self.true)
+        is_wrong = self.predicted != self.true
+        wrong = np.flatnonzero(is_wrong if self.accepted is None else is_wrong & self.accepted)
         return wrong[np.argsort(-self.confidence[wrong], kind="stable")][:n]
 
     def least_sure(self, n: int = 12) -> NDArray[np.intp]:
@@ -184,6 +236,8 @@ class ErrorDisplay(PredictionDisplay):
     def plot(self, ax: Axes | None = None, *, name: str | None = None) -> Self:
         """Draw the confusion matrix: shares of each true class, with counts where there is room.
 
+        Abstentions, if there can be any, are a column at the right.
+
         Parameters
         ----------
         ax : matplotlib Axes, default=None
@@ -197,18 +251,27 @@ class ErrorDisplay(PredictionDisplay):
             The display itself.
         """
         ax, c = self._axes(ax), len(self.labels)
-        total = self.confusion.sum(axis=1, keepdims=True)
-        share = np.divide(self.confusion, total, out=np.zeros((c, c)), where=total > 0)
+        counts = self.confusion
+        if self.accepted is not None:
+            counts = np.column_stack([counts, self.abstained])
+        total = counts.sum(axis=1, keepdims=True)
+        share = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
         # Blue laid over whatever the page's colour is.
-        ax.imshow(np.dstack([np.broadcast_to(_BLUE, (c, c, 3)), share]))
+        ax.imshow(np.dstack([np.broadcast_to(_BLUE, (*counts.shape, 3)), share]))
+        if self.accepted is not None:
+            ax.axvline(c - 0.5, color=REFERENCE_COLOR, linewidth=1)
         if c <= _MOST_NUMBERS:
-            for i, j in np.argwhere(self.confusion).tolist():
+            for i, j in np.argwhere(counts).tolist():
                 color = "white" if share[i, j] > 0.5 else ax.xaxis.label.get_color()
-                ax.text(j, i, str(self.confusion[i, j]), ha="center", va="center", color=color)
-        if c <= _MOST_NAMES:
-            names = [str(label) for label in self.labels]
-            ax.set_xticks(range(c), names, rotation=45, ha="right", rotation_mode="anchor")
+                ax.text(j, i, str(counts[i, j]), ha="center", va="center", color=color)
+        names = [str(label) for label in self.labels] if c <= _MOST_NAMES else []
+        if names:
             ax.set_yticks(range(c), names)
+        columns = list(range(len(names)))
+        if self.accepted is not None:
+            columns, names = [*columns, c], [*names, "(abstains)"]
+        if names:
+            ax.set_xticks(columns, names, rotation=45, ha="right", rotation_mode="anchor")
         ax.set(xlabel="Predicted", ylabel="True")
         name = self.name if name is None else name
         if name is not None:

@@ -100,7 +100,7 @@ class PredictionDisplay:
         figure: Figure = pyplot.figure(figsize=self._figsize, layout="constrained")
         return figure.add_subplot()
 
-    def _finish(self, ax: Axes, legend_loc: Literal["best", "upper left"]) -> Self:
+    def _finish(self, ax: Axes, legend_loc: Literal["best", "upper left", "lower left"]) -> Self:
         """The display itself, with a legend and with the axes it is drawn on."""
         if ax.get_legend_handles_labels()[0]:
             # It never covers a curve opaquely.

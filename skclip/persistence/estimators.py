@@ -28,10 +28,11 @@ from skclip.backbones import get_backbone
 from skclip.exceptions import BackboneError, PersistenceError
 from skclip.features import CLIPFeaturizer
 from skclip.prompts import ClassPrompts
+from skclip.utils.callbacks import CALLBACKS
 from skclip.utils.device import resolve_device
 from skclip.utils.sklearn_private import serialized_requests
 
-__all__ = ["ESTIMATORS", "restore", "state_of"]
+__all__ = ["ESTIMATORS", "fingerprint_of", "restore", "state_of"]
 
 # Their state is that of the estimators in them, which depends on no version.
 _CONTAINERS = (FrozenEstimator, Pipeline)
@@ -59,13 +60,14 @@ _WEIGHTS = "weights_fingerprint_"
 
 
 def state_of(estimator: BaseEstimator) -> dict[str, Any]:
-    """Parameters and attributes; of scikit-learn's estimators also its version."""
+    """Parameters and attributes, but no callbacks; of scikit-learn's also its version."""
     state: dict[str, Any] = dict(estimator.__getstate__())
+    state.pop(CALLBACKS, None)
     _check(type(estimator), state)
     if _REQUESTS in state:
         state[_REQUESTS] = serialized_requests(state[_REQUESTS])
     if isinstance(estimator, CLIPFeaturizer | ClassPrompts) and not state.get(_WEIGHTS):
-        state[_WEIGHTS] = _fingerprint(estimator)
+        state[_WEIGHTS] = fingerprint_of(estimator)
     return state
 
 
@@ -142,7 +144,7 @@ def _move(state: dict[str, Any], device: str | torch.device | None, name: str) -
         )
 
 
-def _fingerprint(estimator: CLIPFeaturizer | ClassPrompts) -> str | None:
+def fingerprint_of(estimator: CLIPFeaturizer | ClassPrompts) -> str | None:
     """SHA-256 of the weights that the estimator refers to; loads the model."""
     config = estimator.backbone_config()
     if config is None or (config.model is None and config.pretrained is None):

@@ -15,6 +15,7 @@ from skclip.backbones import BackboneConfig, encode_texts_once, get_backbone
 from skclip.exceptions import PrototypeWarning
 from skclip.prompts.labelled_prototypes import Prototypes
 from skclip.prompts.templates import Template, fill, resolve
+from skclip.utils.documentation import DocumentationLinkMixin
 from skclip.utils.labels import as_labels, encoding_hint
 from skclip.utils.messages import listing
 from skclip.utils.rows import unit_rows
@@ -22,7 +23,7 @@ from skclip.utils.rows import unit_rows
 __all__ = ["ClassPrompts"]
 
 
-class ClassPrompts(BaseEstimator):
+class ClassPrompts(DocumentationLinkMixin, BaseEstimator):
     r"""Class names and prompt templates, encoded when a classifier is fitted.
 
     The prototype of a class is the mean over templates of its unit-norm prompt

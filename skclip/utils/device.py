@@ -4,7 +4,7 @@ import os
 
 import torch
 
-__all__ = ["resolve_device"]
+__all__ = ["fit_device", "prediction_dtype", "resolve_device"]
 
 if hasattr(os, "register_at_fork"):
     # A forked process has none of the threads that torch shares its work out to, and would wait for
@@ -47,6 +47,37 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     if resolved.type not in ("cpu", "cuda"):
         _check_computes(resolved)
     return resolved
+
+
+def fit_device(device: str | torch.device = "auto") -> torch.device:
+    """Where a fit with this `device` works: there, or on the CPU where it has no float64.
+
+    Of Apple's "mps", and of some GPUs behind "xpu", single precision is all there is. Sums, bases
+    and Cholesky factors of a fit need more, and the CPU has it at once; predictions do not, and
+    stay on the device (:func:`prediction_dtype`).
+
+    Parameters
+    ----------
+    device : str or torch.device, default="auto"
+        As of :func:`resolve_device`, whose errors it raises.
+    """
+    resolved = resolve_device(device)
+    return resolved if _has_float64(resolved) else torch.device("cpu")
+
+
+def prediction_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """The type to predict in for rows of `dtype`: theirs, or float32 where there is no float64."""
+    return dtype if dtype is not torch.float64 or _has_float64(device) else torch.float32
+
+
+def _has_float64(device: torch.device) -> bool:
+    if device.type in ("cpu", "cuda"):
+        return True
+    try:
+        torch.ones((), dtype=torch.float64, device=device)
+    except (RuntimeError, TypeError, NotImplementedError):
+        return False
+    return True
 
 
 def _check_computes(device: torch.device) -> None:

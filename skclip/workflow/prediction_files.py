@@ -20,7 +20,6 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from skclip.decisions import SelectiveClassifier
 from skclip.decisions.wrapped import unwrap
 from skclip.exceptions import ImageError
 from skclip.features import CLIPFeaturizer
@@ -93,9 +92,9 @@ def predict_files(
     out : path-like, default="predictions.csv"
         The output; an earlier one is replaced in one step. In UTF-8, with the columns "path" (as
         given), "class" (the most probable one), "probability" (of it, a fraction), "abstain"
-        ("yes" where the classifier has a threshold and does not accept the image, else "no") and
-        "reason" (why an image could not be read; class and probability are empty then). What a
-        spreadsheet would take for a formula has an apostrophe in front.
+        ("yes" where the classifier does not accept the image, as unsure or as unknown, else "no")
+        and "reason" (why an image could not be read; class and probability are empty then). What
+        a spreadsheet would take for a formula has an apostrophe in front.
     on_error : {"nan", "skip", "raise"}, default="nan"
         What an image that cannot be read does: have a row with the reason, have no row, or stop
         the call.
@@ -320,7 +319,7 @@ def _rows_of(pipeline: Pipeline, names: Sequence[str]) -> tuple[list[_Row], dict
     if readable:
         last, features = unwrap(pipeline[1:], X[readable])
         accepted = np.ones(len(readable), bool)
-        if isinstance(last, SelectiveClassifier):
+        if hasattr(last, "accept"):
             accepted = last.accept(features)
         proba = last.predict_proba(features)
         for i, p, accepts in zip(readable, proba, accepted, strict=True):

@@ -15,6 +15,7 @@ from skclip import (
     Prototypes,
     Variational,
 )
+from skclip.datasets import make_clip_features
 from skclip.utils.rows import direction
 
 from .test_contract import CASES
@@ -221,3 +222,20 @@ def test_an_ensemble_of_one_row_is_fitted(task):
     ensemble = DeepEnsembleClassifier(members, n_members=2, random_state=0)
     proba = ensemble.fit(task.X[:1], task.y[:1]).predict_proba(task.X_test)
     np.testing.assert_allclose(proba.sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize("precision", [0.01, 0.001])
+def test_a_precision_of_nearly_nothing_leaves_a_temperature_that_means_something(precision):
+    """Rows left out feel what a loose stop leaves: the temperature was 148, all classes alike."""
+    data = make_clip_features(16, 30, n_features=128, n_test_per_class=10, random_state=0)
+    fits = [
+        BayesAdapterClassifier(data.prototypes, prior_precision=precision, tol=tol).fit(
+            data.X, data.y
+        )
+        for tol in ("auto", 1e-9)
+    ]
+    as_it_comes, exact = fits
+    np.testing.assert_allclose(as_it_comes.temperature_, exact.temperature_, rtol=0.02)
+    np.testing.assert_allclose(
+        as_it_comes.predict_proba(data.X_test), exact.predict_proba(data.X_test), atol=0.01
+    )

@@ -12,6 +12,7 @@ from PIL import Image
 from skclip.backbones import Backbone
 from skclip.backbones import batch_size as batch_size_module
 from skclip.backbones.batch_size import automatic_batch_size
+from tests.accelerators import PretendAccelerator
 
 
 def backbone_of(preprocess):
@@ -50,6 +51,19 @@ def test_halves_equal_the_whole_bit_for_bit(images, resize_mode, interpolation):
     assert all(half.dtype == np.uint8 for half in halves)
     whole = torch.stack([preprocess(image) for image in images])
     assert torch.equal(backbone.stack(halves), whole)
+
+
+def test_a_batch_is_on_the_device_of_the_model(images):
+    """Whatever device that is, and whether it has double precision."""
+    preprocess = image_transform_v2(PreprocessCfg(size=24), is_train=False)
+    backbone = backbone_of(preprocess)
+    halves = [backbone.prepare(image) for image in images]
+    expected = backbone.stack(halves)
+    with PretendAccelerator("mps", has_float64=False):
+        backbone.device = torch.device("mps")
+        batch = backbone.stack(halves)
+        assert batch.device.type == "mps"
+        np.testing.assert_array_equal(batch.cpu().numpy(), expected.numpy())
 
 
 def test_a_preprocessing_of_another_kind_is_called_as_it_is(images):

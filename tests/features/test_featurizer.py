@@ -476,6 +476,29 @@ def test_images_are_decoded_as_they_are_needed(featurizer, n_jobs):
     assert images.ahead <= 2 * 7 + n_jobs
 
 
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_the_next_batch_is_decoded_while_the_model_runs(featurizer, pixels, n_jobs, monkeypatch):
+    """The model waits for the first image after its batch, which nobody would read in turns."""
+    read = threading.Event()
+
+    class Watched(Pairs):
+        def __getitem__(self, i):
+            if i == 7:
+                read.set()
+            return self.items[i]
+
+    backbone = get_backbone(featurizer.backbone_config())
+    encode, overlaps = backbone.model.encode_image, []
+
+    def wait_and_encode(images, normalize):
+        overlaps.append(read.wait(30))
+        return encode(images, normalize=normalize)
+
+    monkeypatch.setattr(backbone.model, "encode_image", wait_and_encode)
+    featurizer.set_params(batch_size=7, n_jobs=n_jobs).transform(Watched(pixels[:14]))
+    assert overlaps == [True, True]
+
+
 def test_a_batch_size_that_does_not_fit_is_halved_once(featurizer, pixels, monkeypatch, caplog):
     """A GPU that holds two images: after the first batch no other fails."""
     expected = featurizer.transform(pixels)
@@ -522,7 +545,7 @@ class Pairs:
     [
         (("a.png", 3), r"got item 2 \(tuple\). Pass paths .* alone, without labels: for pairs "),
         (["a.png", 3], r"got item 2 \(list\). Pass paths .* alone, without labels: for pairs "),
-        ({"image": "a.png"}, r"got item 2 \(dict\). Pass paths"),
+        ({"image": "a.png"}, r"got item 2 \(dict\). Pass the images alone, such as X"),
         (
             np.zeros((3, 8, 8), np.float32),
             r"got item 2 \(float32 array .*\). For values in \[0, 1\]",

@@ -12,8 +12,10 @@ from matplotlib import pyplot as plt
 from matplotlib.text import Text
 
 from skclip.metrics import (
+    ClassReliabilityDisplay,
     ConfidenceHistogramDisplay,
     CoverageAtReliabilityDisplay,
+    ErrorDisplay,
     ReliabilityDisplay,
     RiskCoverageDisplay,
 )
@@ -68,6 +70,15 @@ def confidence_histogram(ax):
     ConfidenceHistogramDisplay.from_predictions(*predictions(1), ax=ax)
 
 
+def reliability_of_every_class(ax):
+    ClassReliabilityDisplay.from_predictions(*predictions(2), ax=ax)
+
+
+def errors_with_abstentions(ax):
+    y, proba = predictions(1)
+    ErrorDisplay.from_predictions(y, proba, accepted=proba.max(axis=1) > 0.7, ax=ax)
+
+
 FIGURES = {
     drawing.__name__: drawing
     for drawing in (
@@ -77,6 +88,8 @@ FIGURES = {
         risk_coverage,
         coverage_at_reliability,
         confidence_histogram,
+        reliability_of_every_class,
+        errors_with_abstentions,
     )
 }
 

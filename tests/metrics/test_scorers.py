@@ -128,6 +128,7 @@ def make(cls, prototypes):
         "estimator": BayesAdapterClassifier(prototypes, prior_precision=100.0),
         "prototypes": prototypes,
         "threshold": 0.5,
+        "false_alarm_rate": 0.5,
         "max_iter": 2,
     }
     parameters = inspect.signature(cls).parameters

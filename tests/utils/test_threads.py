@@ -1,12 +1,16 @@
 """The number of threads is that of the work, of this thread alone, and for a call only."""
 
+import io
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import joblib
 import numpy as np
 import pytest
 import torch
+from joblib.externals.loky.backend import context
 
 from skclip import BayesAdapterClassifier
 from skclip.datasets import make_clip_features
@@ -57,6 +61,49 @@ def test_no_more_than_the_process_may_use(two_threads, monkeypatch):
     with few_threads():
         deserve(LARGE)
         assert torch.get_num_threads() == 1
+
+
+V1 = "/sys/fs/cgroup/cpu/cpu.cfs_"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"/sys/fs/cgroup/cpu.max": "50000 100000\n"}, 1),
+        ({"/sys/fs/cgroup/cpu.max": "150000 100000\n"}, 2),
+        ({"/sys/fs/cgroup/cpu.max": "max 100000\n"}, 4),
+        ({f"{V1}quota_us": "100000\n", f"{V1}period_us": "100000\n"}, 1),
+        ({f"{V1}quota_us": "-1\n", f"{V1}period_us": "100000\n"}, 4),
+        ({}, 4),
+    ],
+    ids=["half", "one and a half", "no quota", "v1", "v1 without quota", "no cgroup"],
+)
+def test_the_quota_of_a_container_is_honoured(files, expected, monkeypatch):
+    """Of a machine with four processors, by the files that the kernel shows in a container."""
+    exists = os.path.exists
+
+    def read(path, *args, **kwargs):
+        return io.StringIO(files[path]) if path in files else Path(path).open(*args, **kwargs)
+
+    def is_there(path):
+        of_a_group = isinstance(path, str) and path.startswith("/sys/fs/cgroup/")
+        return path in files if of_a_group else exists(path)
+
+    monkeypatch.setattr(context, "open", read, raising=False)
+    monkeypatch.setattr(os.path, "exists", is_there)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        with few_threads():
+            deserve(LARGE)
+            assert torch.get_num_threads() == expected
+        assert torch.get_num_threads() == 4
+        assert joblib.effective_n_jobs(-1) == expected  # threads that decode images
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_what_the_user_has_set_comes_back_after_an_error(two_threads):

@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,6 +83,21 @@ def test_an_image_that_cannot_be_read_has_the_reason_in_its_row(saved, tmp_path)
     with pytest.raises(ImageError, match=r"empty.png: the file is empty"):
         predict_files(file, given, tmp_path / "raise.csv", on_error="raise")
     assert not (tmp_path / "raise.csv").exists()
+
+
+def test_unknown_images_abstain(saved, tmp_path):
+    """A classifier that says "unknown" is asked as one that is unsure."""
+    file, paths = saved
+    featurizer, labels = skclip.load(file)[0], [Path(path).parent.name for path in paths]
+    known = [i for i, label in enumerate(labels) if label != "nine"]
+    open_set = skclip.OpenSetClassifier(skclip.GaussianDAClassifier(), false_alarm_rate=0.2)
+    pipeline = make_pipeline(featurizer, open_set)
+    pipeline.fit([paths[i] for i in known], [labels[i] for i in known])
+    skclip.save(pipeline, tmp_path / "open.safetensors")
+    report = predict_files(tmp_path / "open.safetensors", paths, out=tmp_path / "out.csv")
+    unknown = pipeline.predict(paths) == "unknown"
+    assert [row["abstain"] == "yes" for row in read(tmp_path / "out.csv")] == unknown.tolist()
+    assert 0 < report.n_abstained == unknown.sum() < 60
 
 
 @pytest.fixture

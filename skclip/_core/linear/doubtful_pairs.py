@@ -78,7 +78,8 @@ class Descent:
     """Where it ended: the point, value and gradient there, iterations, and the last promise.
 
     `decrement` is half the Newton decrement, in nats, before the last step: about how far the value
-    was above its optimum then, and more than it is after it.
+    was above its optimum then, and more than it is after it. It is infinite where the step was not
+    solved for, or does not decrease the value: then nothing is promised.
     """
 
     point: Tensor
@@ -119,12 +120,15 @@ def descend(
             pairs = _Pairs.of(rows, scores, log_total, threshold)
         torch.mm(rows.Z, (gradient / rows.penalty).T, out=moved).mul_(-tau)
         force = pairs.force(rows, scores, log_total, moved[pairs.rows, pairs.classes])
+        if force is None:
+            decrement = math.inf
+            break
         moved.zero_()
         moved.view(-1).index_add_(0, pairs.rows * moved.shape[1] + pairs.classes, force)
         direction = (moved.T @ rows.Z).mul_(-tau).sub_(gradient).div_(rows.penalty)
         torch.mm(rows.Z, direction.T, out=moved).mul_(tau)
         slope = dot(direction, gradient)
-        decrement = -0.5 * slope
+        decrement = -0.5 * slope if slope < 0 else math.inf
         step = _Line.of(rows, scores, moved, point, direction).search(value, slope)
         if step == 0.0:
             break
@@ -224,8 +228,14 @@ class _Pairs:
             out[where] = torch.bmm(values[where].view(b, 1, m), block).view(-1)
         return out
 
-    def force(self, rows: Rows, scores: Tensor, log_total: Tensor, target: Tensor) -> Tensor:
-        """S w (k,) of ``(I + K S) w = target``, by conjugate gradients in the product w' S w."""
+    def force(
+        self, rows: Rows, scores: Tensor, log_total: Tensor, target: Tensor
+    ) -> Tensor | None:
+        """S w (k,) of ``(I + K S) w = target``, by conjugate gradients in the product w' S w.
+
+        None where they do not get there: with nearly no prior, K is worse conditioned than any
+        number of steps can mend.
+        """
         problem = rows.problem
         a = problem.sample_weight[self.rows]
         p = (scores[self.rows, self.classes] - log_total[self.rows]).exp() * self.present
@@ -244,7 +254,7 @@ class _Pairs:
         power = dot(r, Sr)
         for _ in range(_MAX_CG_STEPS):
             if not power > 0:
-                break
+                return Sw
             image = self.times_K(Sq).add_(q)
             S_image = times_S(image)
             length = power / dot(q, S_image)
@@ -254,10 +264,10 @@ class _Pairs:
             Sr = torch.sub(Sr, S_image, alpha=length)
             power, old = dot(r, Sr), power
             if power <= _ACCURACY**2 * dot(w, Sw):
-                break
+                return Sw
             q = torch.add(r, q, alpha=power / old)
             Sq = torch.add(Sr, Sq, alpha=power / old)
-        return Sw
+        return None
 
 
 def _select(

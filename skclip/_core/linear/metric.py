@@ -25,8 +25,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skclip._core.problem import exact
-
 __all__ = ["support_metric", "whitening_metric"]
 
 _WITHIN_EXPONENT = -0.25
@@ -48,7 +46,7 @@ def whitening_metric(
     X: Tensor, y: Tensor, sample_weight: Tensor, n_classes: int
 ) -> tuple[Tensor, float]:
     """M (d, d), and the factor of the scatter within classes in the inverse of M M'."""
-    a, rows = exact(sample_weight), exact(X)
+    a, rows = sample_weight.double(), X.double()
     mean = (a / a.sum()) @ rows
     variance = (a / a.sum()) @ (rows - mean).square()
     # A column that does not vary stays as it is, on the scale of those that do.
@@ -87,7 +85,7 @@ def _shrunk_power(rows: Tensor, share: float, exponent: float) -> Tensor:
         values, vectors = torch.linalg.eigh(rows.T @ rows)
     else:
         # Vectors of small values come from a division by them, which needs all digits.
-        rows = exact(rows)
+        rows = rows.double()
         values, left = torch.linalg.eigh(rows @ rows.T)
         keep = values > values.amax() * d * torch.finfo(values.dtype).eps
         values, left = values[keep].to(dtype), left[:, keep]

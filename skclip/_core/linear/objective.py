@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from skclip._core.linear import doubtful_pairs
-from skclip._core.problem import Problem, exact, weight_of_certificate
+from skclip._core.problem import Problem, weight_of_certificate
 from skclip._core.solve import lbfgs, newton
 from skclip._core.solve.status import Minimum, Status
 
@@ -43,6 +43,8 @@ __all__ = [
 NATS_PER_ROW = 1e-5
 DEFAULT_TOL = 1e-6
 
+# How far a row moves its own logits per unit of its residual under the loosest of usual priors.
+_USUAL_REACH = 5e3
 _ROWS_PER_CHUNK = 1024
 _LEAST_LOG_PROBABILITY = -60.0
 
@@ -111,8 +113,8 @@ class Span:
         n, d = rows.shape
         if n < d:
             # The basis comes from a division by small values, which needs all digits.
-            a, rows = exact(a), exact(rows)
-            metric = None if metric is None else exact(metric)
+            a, rows = a.double(), rows.double()
+            metric = None if metric is None else metric.double()
         centre = (a / a.sum()) @ rows if problem.has_bias else torch.zeros_like(rows[0])
         rows = rows - centre
         if metric is not None:
@@ -193,7 +195,8 @@ def solve_map(
     tol : float or None
         None asks for no more than moves a prediction: an objective within `NATS_PER_ROW` of its
         optimum per unit of weight, by Newton's decrement, to which "newton-cg" goes by
-        :func:`~skclip._core.linear.doubtful_pairs.descend`; where that cannot be, 1e-6.
+        :func:`~skclip._core.linear.doubtful_pairs.descend`; where that cannot be, 1e-6. Less of
+        either where the prior is so loose that rows left out would feel the difference.
     solver : {"newton-cg", "lbfgs"}
     span : Span, optional
         Of this problem or one that differs in prior mean and precision only.
@@ -207,7 +210,7 @@ def solve_map(
         span = Span.of(problem)
     objective = _Objective(problem, span)
     coordinates = objective.origin() if start is None else start
-    goal = DEFAULT_TOL if tol is None else tol
+    goal = DEFAULT_TOL * objective.share_of_tolerance() ** 0.5 if tol is None else tol
     descended = 0
     if tol is None and solver == "newton-cg" and start is None and objective.suits_pairs:
         first = objective.descend(max_iter, callback)
@@ -299,13 +302,24 @@ class _Objective:
                 callback(iteration, value, self.certificate(gradient))
 
         # The decrement is of a Hessian without its smallest parts: an estimate.
-        enough = 0.3 * NATS_PER_ROW * self.total_weight
+        enough = 0.3 * NATS_PER_ROW * self.total_weight * self.share_of_tolerance()
         found = doubtful_pairs.descend(
             rows, self.base.clone(), enough=enough, max_iter=max_iter, callback=report
         )
         status = Status.CONVERGED if found.decrement <= enough else Status.MAX_ITER
         certificate = self.certificate(found.gradient)
         return Minimum(found.point, found.objective, certificate, found.n_iter, status)
+
+    def share_of_tolerance(self) -> float:
+        """Of what the objective may be off by: 1, or less under a prior that is hardly there.
+
+        A row's left-out logits differ from its own by its residual times how far a unit of that
+        moves them, and the residual is off by the square root of what the objective is off by.
+        """
+        if not self.suits_pairs:
+            return 1.0
+        own = self.tau**2 * float((self.Z.square() / self.penalty.amin(dim=0)).sum(dim=1).mean())
+        return min(1.0, _USUAL_REACH / max(own, 1e-300)) ** 2
 
     def origin(self) -> Tensor:
         """Coordinates of the prior mean."""

@@ -41,8 +41,8 @@ __all__ = [
 
 # Rows up to which candidates are compared in float64.
 _ROWS_OF_FLOAT64 = 1500
-# Size of a triangle that is inverted as a whole.
-_TRIANGLE = 128
+# Sizes of a triangle that is inverted, and of one that is multiplied, as a whole.
+_TRIANGLE, _PRODUCT = 128, 256
 
 
 def half_spread(X: Tensor, sample_weight: Tensor) -> float:
@@ -112,6 +112,7 @@ def left_out_fit(
     """(n, c) values f of every row by the fit without its group."""
     root = sample_weight.sqrt()[:, None]
     half = _inverse_of_triangle(torch.linalg.cholesky(_regularised(K, root, ridge))).mul_(root.T)
+    # Both from one factor, so that what rounds one of them rounds the other.
     D = half.T @ (half @ targets)
     index, present = groups.rows, groups.present
     if index.shape[1] == 1:  # of single rows the diagonal of Q = half' half is all that counts
@@ -129,17 +130,47 @@ def left_out_fit(
 
 def _inverse_of_triangle(L: Tensor) -> Tensor:
     """Inverse of a lower triangle, by halves: nearly all of its work is in matrix products."""
+    out = torch.zeros_like(L)
+    _invert(L, out)
+    return out
+
+
+def _invert(L: Tensor, out: Tensor) -> None:
+    """``[[A, 0], [B, C]]`` has the inverse ``[[A^-1, 0], [-C^-1 B A^-1, C^-1]]``."""
     n = len(L)
     if n <= _TRIANGLE:
         identity = torch.eye(n, dtype=L.dtype, device=L.device)
-        inverse: Tensor = torch.linalg.solve_triangular(L, identity, upper=False)
-        return inverse
+        torch.linalg.solve_triangular(L, identity, upper=False, out=out)
+        return
     k = n // 2
-    first, last = _inverse_of_triangle(L[:k, :k]), _inverse_of_triangle(L[k:, k:])
-    out = torch.zeros_like(L)
-    out[:k, :k], out[k:, k:] = first, last
-    torch.mm(last, L[k:, :k] @ first, out=out[k:, :k]).neg_()
-    return out
+    _invert(L[:k, :k], out[:k, :k])
+    _invert(L[k:, k:], out[k:, k:])
+    product = torch.empty_like(L[k:, :k])
+    _times_triangle(L[k:, :k], out[:k, :k], product)
+    _triangle_times(out[k:, k:], product, out[k:, :k])
+    out[k:, :k].neg_()
+
+
+def _times_triangle(X: Tensor, T: Tensor, out: Tensor) -> None:
+    """``X @ T`` of a lower triangle T, whose other half is left out."""
+    if len(T) <= _PRODUCT:
+        torch.mm(X, T, out=out)
+        return
+    k = len(T) // 2
+    _times_triangle(X[:, :k], T[:k, :k], out[:, :k])
+    out[:, :k].addmm_(X[:, k:], T[k:, :k])
+    _times_triangle(X[:, k:], T[k:, k:], out[:, k:])
+
+
+def _triangle_times(T: Tensor, X: Tensor, out: Tensor) -> None:
+    """``T @ X`` of a lower triangle T, whose other half is left out."""
+    if len(T) <= _PRODUCT:
+        torch.mm(T, X, out=out)
+        return
+    k = len(T) // 2
+    _triangle_times(T[:k, :k], X[:k], out[:k])
+    _triangle_times(T[k:, k:], X[k:], out[k:])
+    out[k:].addmm_(T[k:, :k], X[:k])
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,7 @@ def embed_files(
     normalize: bool = True,
     on_error: str = "raise",
     max_pixels: int = MAX_PIXELS,
+    jpeg_draft: bool = False,
     allow_random_weights: bool = False,
     dtype: str = "float32",
     shard_size: int = 8192,
@@ -140,6 +141,9 @@ def embed_files(
         call with "nan" or "skip" goes on.
     max_pixels : int, default=178_956_970
         Larger images are refused before they are decoded.
+    jpeg_draft : bool, default=False
+        Whether large JPEG files are decoded at a fraction of their size, as in
+        :class:`skclip.CLIPFeaturizer`: faster, with slightly other features.
     allow_random_weights : bool, default=False
         As in :class:`skclip.CLIPFeaturizer`.
     dtype : {"float32", "float16"}, default="float32"
@@ -221,6 +225,7 @@ def embed_files(
         precision=precision,
         normalize=bool(normalize),
         dtype=dtype,
+        jpeg_draft=bool(jpeg_draft),
     )
     n_shared = max(1, joblib.cpu_count() // joblib.effective_n_jobs(n_jobs))
     settings = Settings(

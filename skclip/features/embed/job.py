@@ -34,7 +34,7 @@ from skclip.utils.files import replace_file
 
 __all__ = ["Job", "Settings", "absolute", "digest_of_paths", "embed_shard", "sound"]
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class Job:
     model, pretrained, precision : str
     normalize : bool
     dtype : str
+    jpeg_draft : bool
     """
 
     out: Path
@@ -84,6 +85,7 @@ class Job:
     precision: str
     normalize: bool
     dtype: str
+    jpeg_draft: bool
 
     @property
     def n_shards(self) -> int:
@@ -264,6 +266,7 @@ def embed_shard(job: Job, settings: Settings, number: int, paths: Sequence[str])
         on_error="raise" if settings.on_error == "raise" else "nan",
         verbose=0,
         max_pixels=settings.max_pixels,
+        jpeg_draft=job.jpeg_draft,
         name="paths",
         start=job.span(number).start,
     )

@@ -104,6 +104,17 @@ def test_it_takes_few_iterations():
     assert solve_map(problem, tol=None, max_iter=100).n_iter <= 15
 
 
+@pytest.mark.parametrize("precision", [1e-2, 1e-3, 1e-4])
+def test_with_hardly_a_prior_nothing_is_promised_that_is_not_kept(precision):
+    """Conjugate gradients do not solve for the step then; it went up, and was called the end."""
+    problem, _ = make_problem(16, 30, precision=precision)
+    solution = solve_map(problem, tol=None, max_iter=100)
+    exact = solve_map(problem, tol=1e-10, max_iter=300)
+    assert solution.status is Status.CONVERGED
+    above = value(problem, solution) - value(problem, exact)
+    assert above <= linear.NATS_PER_ROW * len(problem.y) * 1e-2
+
+
 def test_running_out_of_iterations_is_said():
     problem, _ = make_problem(8, 20)
     solution = solve_map(problem, tol=None, max_iter=2)
