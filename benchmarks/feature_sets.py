@@ -45,6 +45,7 @@ from skclip import benchmark
 from skclip.benchmark import ResultFile
 from skclip.benchmark.method_registry import resolve_methods
 from skclip.benchmark.rendering import list_table
+from skclip.metrics import expected_calibration_error
 
 # Cross-validated in as many folds as there are images per class: they need two.
 CROSS_VALIDATED = resolve_methods(
@@ -119,8 +120,10 @@ LABELS = {name: method.label for name, method in METHODS.items()} | {
 KEY = ("dataset", "support_split", "shots", "seed", "method")
 METRICS = (
     *("acc", "ece10", "nll", "aurc_x1000", "brier", "fit_cpu_seconds"),
-    *("prior_precision", "temperature", "bias", "smece"),
+    *("prior_precision", "temperature", "bias", "smece", "ece10_by_chance"),
 )
+# Draws of labels from the predictions themselves, whose calibration error is chance alone.
+CHANCE_DRAWS = 20
 
 # What the default is to reach, and what it must not fall behind:
 # (name in the tables, cells, quantity, goal, floor, whether larger is better).
@@ -162,12 +165,25 @@ def run_one(cell, seed, method):
 
 def _row(key, method, estimator, proba, data, seconds):
     values = measure(data.labels["test"], proba, estimator.classes_)
+    values["ece10_by_chance"] = ece_by_chance(proba)
     values["fit_cpu_seconds"] = seconds
     for name in ("prior_precision", "temperature"):
         fitted = getattr(estimator, f"{name}_", None)
         values[name] = "" if fitted is None else float(np.mean(fitted))
     named = dict(zip(KEY, (*key, method), strict=True))
     return named | {k: v if v == "" else f"{v:.6g}" for k, v in values.items()}
+
+
+def ece_by_chance(proba):
+    """The ECE in per cent that a test set of this size shows where probabilities are true."""
+    rng = np.random.default_rng(0)
+    steps = np.cumsum(proba, axis=1)
+    classes = np.arange(proba.shape[1])
+    errors = []
+    for _ in range(CHANCE_DRAWS):
+        drawn = (steps < rng.uniform(size=(len(proba), 1)) * steps[:, -1:]).sum(axis=1)
+        errors.append(expected_calibration_error(drawn, proba, labels=classes, n_bins=10))
+    return 100 * float(np.mean(errors))
 
 
 # -- tables -------------------------------------------------------------------------
@@ -205,8 +221,8 @@ def best_recipe():
 
 
 MEAN_HEADER = (
-    *("method", "accuracy %", "ECE %", "smooth ECE %", "confidence - accuracy", "NLL"),
-    *("AURC x 1000", "Brier", "NLL ratio", "largest", "fit CPU s"),
+    *("method", "accuracy %", "ECE %", "of it chance", "smooth ECE %", "confidence - accuracy"),
+    *("NLL", "AURC x 1000", "Brier", "NLL ratio", "largest", "fit CPU s"),
 )
 
 
@@ -214,6 +230,7 @@ def mean_rows(summaries):
     for method, s in summaries.items():
         yield (
             *(LABELS[method], f"{s['acc']:.2f}", f"{s['ece10']:.2f}"),
+            _or_nothing(s["ece10_by_chance"], ".2f"),
             *(_or_nothing(s["smece"], ".2f"), _or_nothing(s["bias"], "+.2f"), f"{s['nll']:.4f}"),
             *(f"{s['aurc_x1000']:.2f}", f"{s['brier']:.4f}", f"{s['ratio']:.3f}"),
             f"{s['largest']:.3f}",
