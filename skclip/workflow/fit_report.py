@@ -124,11 +124,13 @@ class FitReport:
     check : DatasetCheck or None
         What was found in the images before; None where it was not looked for.
     train, y_train : ndarray of shape (n,)
-        Paths and labels that the classifier was fitted on, calibration images included.
+        Paths and labels that the classifier learned from. Images that chose a threshold are none
+        of them.
     measured : HeldOut or None
-        What the numbers are of; None where nothing could be held out.
+        What the numbers are of; None where nothing could be held out. They are those of
+        `pipeline` on a split, and of classifiers of other folds where it is `left_out`.
     left_out : HeldOut or None
-        Images of `train`, each predicted by a classifier that has not seen it.
+        Images of the split "train", each predicted by a classifier that has not seen it.
     decision : str
         What was asked of an abstention threshold, in words; empty for none.
     """
@@ -162,6 +164,30 @@ class FitReport:
             for row in rows.tolist()
         ]
 
+    @cached_property
+    def learned_from(self) -> str:
+        """In words: of how many images the classifier knows, and what the others did."""
+        said = f"Fitted on {len(self.train)} images of {len(self.pipeline.classes_)} classes."
+        n_calibration = getattr(self.pipeline[-1], "n_calibration_", 0)
+        if n_calibration:
+            said += f" {n_calibration} others chose the threshold below which it abstains."
+        if n_calibration and self._is_measured_on_more:
+            said += (
+                " Accuracy, errors and numbers by class are those of classifiers that learned from "
+                "images of both kinds, so that they may be too good for this one."
+            )
+        return said
+
+    @property
+    def _is_measured_on_more(self) -> bool:
+        """Whether classifiers of folds saw images that the saved one did not learn from."""
+        left_out = self.left_out
+        return (
+            left_out is not None
+            and self.measured is left_out
+            and not np.isin(left_out.paths, self.train).all()
+        )
+
     def text(self) -> str:
         """What `skclip fit` prints.
 
@@ -169,8 +195,7 @@ class FitReport:
         -------
         str
         """
-        classes = len(self.pipeline.classes_)
-        lines = [f"Fitted on {len(self.train)} images of {classes} classes."]
+        lines = [self.learned_from]
         if self.measured is None:
             lines.append("Nothing could be held out: no number says how good it is. Add images.")
             return "\n".join([*lines, *self._decision()])

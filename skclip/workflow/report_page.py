@@ -42,11 +42,7 @@ def write_page(report: FitReport, path: str | PathLike[str]) -> Path:
     """
     path = Path(path).expanduser()
     sections = [_answer(report), *_errors(report), _doubtful(report), _check(report.check)]
-    classes = len(report.pipeline.classes_)
-    subtitle = (
-        f"Fitted on {len(report.train)} images of {classes} classes. Written by skclip "
-        f"{version('skclip')}."
-    )
+    subtitle = f"{report.learned_from} Written by skclip {version('skclip')}."
     write_text(path, page("What the classifier is worth", subtitle, sections))
     return path
 

@@ -130,6 +130,29 @@ def test_a_threshold_is_chosen_on_images_that_were_not_learned_from(digits, goal
         assert 0.75 < last.calibration_score_.coverage <= 0.9
 
 
+def test_what_is_said_is_true_of_the_classifier_that_is_saved(digits):
+    """Half of the images choose the threshold: it learned from the others, and they are counted."""
+    report = fit_dataset(digits / "plain", **MODEL, coverage=0.8)
+    saved = report.pipeline[-1].estimator_
+    assert len(report.train) == len(set(report.train)) == 60
+    again = BayesAdapterClassifier(saved.prototypes)
+    again.fit(CLIPFeaturizer(**MODEL).transform(report.train), report.y_train)
+    np.testing.assert_allclose(saved.coef_, again.coef_, atol=1e-4)
+    said = "Fitted on 60 images of 10 classes. 60 others chose the threshold"
+    assert report.text().startswith(said)
+    assert "classifiers that learned from images of both kinds" in report.text()
+    whole = fit_dataset(digits / "plain", **MODEL, threshold=0.5)
+    assert whole.text().startswith("Fitted on 120 images of 10 classes.\n")
+
+
+def test_on_a_test_split_numbers_are_those_of_the_classifier_that_is_saved(digits, fitted):
+    report = fit_dataset(digits / "split", **MODEL, coverage=0.8)
+    proba = report.pipeline.predict_proba(list(report.measured.paths))
+    np.testing.assert_allclose(report.measured.proba, proba, atol=1e-4)
+    assert np.abs(report.measured.proba - fitted.measured.proba).max() > 0.01
+    assert "of both kinds" not in report.text()
+
+
 def test_a_class_without_images_keeps_its_text(digits, tmp_path):
     shutil.copytree(digits / "plain", tmp_path / "lacking")
     shutil.rmtree(tmp_path / "lacking" / "nine")
