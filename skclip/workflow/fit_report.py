@@ -132,7 +132,8 @@ class FitReport:
     left_out : HeldOut or None
         Images of the split "train", each predicted by a classifier that has not seen it.
     decision : str
-        What was asked of an abstention threshold, in words; empty for none.
+        What was asked of an abstention threshold, or why there is none that does it, in words;
+        empty where nothing was asked.
     """
 
     pipeline: Pipeline
@@ -252,6 +253,9 @@ class FitReport:
         if not isinstance(last, SelectiveClassifier):
             return
         yield ""
+        if np.isinf(last.threshold_):
+            yield f"It abstains from everything: {self.decision}"
+            return
         yield f"It abstains below a confidence of {last.threshold_:.3f}: {self.decision}"
         if last.n_calibration_:
             risk, coverage, *_ = last.calibration_score_

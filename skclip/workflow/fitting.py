@@ -15,7 +15,8 @@ from skclip.adapters import BayesAdapterClassifier, ZeroShotClassifier
 from skclip.backbones import absolute_name
 from skclip.datasets import ImageDataset, image_paths_by_folder
 from skclip.decisions import SelectiveClassifier
-from skclip.exceptions import DatasetError, LeftOutWarning
+from skclip.decisions.risk_control import fewest_rows, rows_for_certificate
+from skclip.exceptions import DatasetError, GuaranteeWarning, LeftOutWarning
 from skclip.features import CLIPFeaturizer, Embeddings, is_embedded, read_embeddings
 from skclip.prompts import ClassPrompts, Prototypes
 from skclip.utils.messages import listing
@@ -111,6 +112,8 @@ def fit_dataset(
     -----
     LeftOutWarning
         If rows of embeddings are copies.
+    GuaranteeWarning
+        If no threshold is certified to keep `target_risk`: the classifier abstains from everything.
 
     Notes
     -----
@@ -329,4 +332,28 @@ def _selective(
         "confidence)",
     }[name]
     selective = SelectiveClassifier(FrozenEstimator(classifier)).set_params(**goal)
-    return selective.fit(rows.X, rows.y), said
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No threshold keeps a risk", GuaranteeWarning)
+        selective.fit(rows.X, rows.y)
+    if np.isinf(selective.threshold_):
+        said = _nothing_accepted(selective, rows, value)
+        warnings.warn(f"The classifier abstains from everything: {said}", GuaranteeWarning, 3)
+    return selective, said
+
+
+def _nothing_accepted(selective: SelectiveClassifier, rows: _Rows, target_risk: float) -> str:
+    """Why, and what would help, in words that are those of the command line, too."""
+    proba = selective.predict_proba(rows.X)
+    wrong = selective.classes_[proba.argmax(axis=1)] != rows.y
+    delta = 1 - selective.confidence_level
+    least = fewest_rows(target_risk, delta)
+    likely = rows_for_certificate(proba.max(axis=1), wrong, target_risk, delta)
+    advice = "Ask for a larger risk, or improve the classifier: more images alone will not do."
+    if likely is not None:
+        advice = f"Ask for a larger risk, or have about {max(likely, least)} images choose."
+    return (
+        f"no threshold is certain (at {selective.confidence_level:.0%}) to leave at most "
+        f"{target_risk:.1%} of what is accepted wrong. {len(wrong)} images choose it, "
+        f"{int(wrong.sum())} of them classified wrongly; at least {least}, all classified rightly, "
+        f"are needed. {advice}"
+    )

@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from skclip import BayesAdapterClassifier, ClassPrompts, CLIPFeaturizer, SelectiveClassifier
 from skclip.cli import main
 from skclip.datasets import save_digits_images, tiny_clip
-from skclip.exceptions import DatasetError, ImageError, LeftOutWarning
+from skclip.exceptions import DatasetError, GuaranteeWarning, ImageError, LeftOutWarning
 from skclip.metrics import expected_calibration_error
 from skclip.workflow import check_dataset, fit_dataset
 
@@ -143,6 +143,18 @@ def test_what_is_said_is_true_of_the_classifier_that_is_saved(digits):
     assert "classifiers that learned from images of both kinds" in report.text()
     whole = fit_dataset(digits / "plain", **MODEL, threshold=0.5)
     assert whole.text().startswith("Fitted on 120 images of 10 classes.\n")
+
+
+def test_where_no_threshold_is_certified_this_is_said_in_words_of_the_command(digits):
+    with pytest.warns(GuaranteeWarning) as caught:
+        report = fit_dataset(digits / "plain", **MODEL, target_risk=0.01)
+    said = [str(warning.message) for warning in caught]
+    assert len(said) == 1
+    assert said[0].startswith("The classifier abstains from everything: no threshold is certain")
+    text = report.text()
+    assert "It abstains from everything: no threshold is certain (at 95%) to leave" in text
+    assert "at least 299, all classified rightly, are needed" in text
+    assert not any(word in text + said[0] for word in ("inf", "confidence_level", "target_risk"))
 
 
 def test_on_a_test_split_numbers_are_those_of_the_classifier_that_is_saved(digits, fitted):
