@@ -20,8 +20,16 @@ from skclip.metrics import (
 from skclip.workflow.check_result import DatasetCheck
 from skclip.workflow.gains import VERDICTS, ClassGain, gains_by_class
 
-__all__ = ["FitReport", "HeldOut", "Measured"]
+__all__ = ["DOUBTS_MEAN_NOTHING", "NAMES_DO_NOT_HELP", "FitReport", "HeldOut", "Measured"]
 
+NAMES_DO_NOT_HELP = (
+    "The class names do not help this model: its prompts alone are not shown to be better than "
+    "guessing. Try labels in other words."
+)
+DOUBTS_MEAN_NOTHING = (
+    "Labels that the classifier doubts are not listed: it is not certain to be right about half of "
+    "the images that it has not seen, so that its doubts say little about labels."
+)
 _MOST_CLASSES = 30
 _N_RESAMPLES = 500
 
@@ -146,12 +154,13 @@ class FitReport:
 
     @cached_property
     def label_errors(self) -> list[tuple[str, str, str, float]]:
-        """Images of the support whose label is probably wrong, the least believable first.
+        """Images whose label the classifier doubts, the least believable first.
 
-        (path, label, what it is taken for, left-out probability of the label) of each.
+        (path, label, what it is taken for, left-out probability of the label) of each. Empty where
+        doubts are not to be trusted (`can_doubt`).
         """
         left_out = self.left_out
-        if left_out is None:
+        if left_out is None or not self.can_doubt:
             return []
         rows = probable_label_errors(left_out.y, left_out.proba, labels=left_out.labels)
         codes = np.searchsorted(left_out.labels, left_out.y)
@@ -164,6 +173,24 @@ class FitReport:
             )
             for row in rows.tolist()
         ]
+
+    @property
+    def can_doubt(self) -> bool:
+        """Whether doubts about labels mean something: most held-out images are classified rightly.
+
+        The lower end of the interval of that accuracy is above one half. Below it, a label that
+        the classifier does not believe is more likely its own mistake.
+        """
+        left_out = self.left_out
+        return left_out is not None and left_out.metrics["adapted"]["accuracy"].low > 0.5
+
+    @property
+    def names_help(self) -> bool:
+        """Whether the prompts alone are better than guessing, as far as images tell."""
+        measured = self.measured
+        if measured is None:
+            return True  # nothing was shown
+        return measured.metrics["prompts"]["accuracy"].low > 1 / len(measured.labels)
 
     @cached_property
     def learned_from(self) -> str:
@@ -201,9 +228,14 @@ class FitReport:
             lines.append("Nothing could be held out: no number says how good it is. Add images.")
             return "\n".join([*lines, *self._decision()])
         lines += ["", f"On {self.measured.how} ({len(self.measured.y)} images):"]
-        lines += [*self._metrics(self.measured), "", *self._by_class(self.measured)]
+        lines += [*self._metrics(self.measured)]
+        if not self.names_help:
+            lines += ["", NAMES_DO_NOT_HELP]
+        lines += ["", *self._by_class(self.measured)]
+        if self.left_out is not None and not self.can_doubt:
+            lines += ["", DOUBTS_MEAN_NOTHING]
         if self.label_errors:
-            lines += ["", "Labels that are probably wrong, the least believable first:"]
+            lines += ["", "Labels that the classifier doubts, the least believable first:"]
             lines += [
                 f"  {path}: is it {taken!r}, not {label!r}? (probability of the label {p:.1%})"
                 for path, label, taken, p in self.label_errors[:5]

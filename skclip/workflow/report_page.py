@@ -13,7 +13,12 @@ from skclip.metrics import ErrorDisplay
 from skclip.pages import Figure, Gallery, Section, Table, draw, for_page, page, thumbnail
 from skclip.utils.files import write_text
 from skclip.workflow.check_result import DatasetCheck
-from skclip.workflow.fit_report import FitReport, HeldOut
+from skclip.workflow.fit_report import (
+    DOUBTS_MEAN_NOTHING,
+    NAMES_DO_NOT_HELP,
+    FitReport,
+    HeldOut,
+)
 
 __all__ = ["write_page"]
 
@@ -24,7 +29,7 @@ def write_page(report: FitReport, path: str | PathLike[str]) -> Path:
     """Write what a fit is worth as one HTML file that needs nothing else.
 
     It has the answer in a sentence, a table and the confusion of the classes, the most confident
-    mistakes and the least sure images, labels that are probably wrong, and what the check found.
+    mistakes and the least sure images, labels that the classifier doubts, and what the check found.
 
     Parameters
     ----------
@@ -65,6 +70,8 @@ def _answer(report: FitReport) -> Section:
         f"the images made {better} of {len(gains)} classes better and {worse} worse, as far as "
         f"{len(measured.y)} images tell.",
     )
+    if not report.names_help:
+        said += (NAMES_DO_NOT_HELP,)
     return Section("Answer", said, text=report.text())
 
 
@@ -124,13 +131,16 @@ def _gallery(title: str, measured: HeldOut, errors: ErrorDisplay, rows: Iterable
 
 def _doubtful(report: FitReport) -> Section:
     """Labels of the support that its other images do not believe."""
+    title = "Labels that the classifier doubts"
+    if report.left_out is not None and not report.can_doubt:
+        return Section(title, (DOUBTS_MEAN_NOTHING,))
     shown = [
         thumbnail(path, (f"labelled {label} ({p:.1%})", f"looks like {taken}", Path(path).name))
         for path, label, taken, p in report.label_errors[:_MOST_IMAGES]
     ]
     note = "In brackets the probability of the label by a classifier that has not seen the image."
     galleries = [Gallery(f"The {len(shown)} least believable", shown, note)]
-    return Section("Labels that are probably wrong", galleries=galleries if shown else [])
+    return Section(title, galleries=galleries if shown else [])
 
 
 def _check(check: DatasetCheck | None) -> Section:

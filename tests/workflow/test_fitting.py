@@ -12,7 +12,7 @@ from skclip.cli import main
 from skclip.datasets import save_digits_images, tiny_clip
 from skclip.exceptions import DatasetError, GuaranteeWarning, ImageError, LeftOutWarning
 from skclip.metrics import expected_calibration_error
-from skclip.workflow import check_dataset, fit_dataset
+from skclip.workflow import check_dataset, fit_dataset, write_page
 
 MODEL = {"pretrained": tiny_clip(), "device": "cpu"}
 
@@ -61,6 +61,7 @@ def test_metrics_are_those_of_the_predictions_with_intervals(fitted):
     text = fitted.text()
     assert f"{100 * found['accuracy'].value:.1f} [" in text
     assert "On the split test (60 images):" in text
+    assert "class names do not help" not in text
 
 
 def test_every_class_is_told_whether_adapting_beat_the_prompts(fitted):
@@ -116,7 +117,22 @@ def test_a_wrong_label_is_found_in_the_support(digits, tmp_path):
     report = fit_dataset(tmp_path / "wrong", **MODEL)
     found = {path.split("/")[-1]: taken for path, _, taken, _ in report.label_errors}
     assert found[moved.name] == "seven"
-    assert "Labels that are probably wrong" in report.text()
+    assert "Labels that the classifier doubts, the" in report.text()
+
+
+def test_a_classifier_that_is_often_wrong_lists_no_labels(digits, tmp_path):
+    """Names in which the model does not know its digits, and labels that mean nothing."""
+    rng = np.random.default_rng(0)
+    paths = sorted((digits / "plain").glob("*/*.png"))
+    labels = rng.choice(["oak", "beech", "ash"], len(paths))
+    rows = [f"{path},{label}" for path, label in zip(paths, labels, strict=True)]
+    (tmp_path / "table.csv").write_text("\n".join(["path,label", *rows]))
+    report = fit_dataset(tmp_path / "table.csv", **MODEL)
+    text, page = report.text(), write_page(report, tmp_path / "page.html").read_text()
+    assert report.label_errors == []
+    for said in (text, page):
+        assert "The class names do not help this model" in said
+        assert "Labels that the classifier doubts are not listed" in said
 
 
 @pytest.mark.parametrize("goal", [{"target_risk": 0.3}, {"coverage": 0.8}, {"threshold": 0.7}])
