@@ -218,7 +218,8 @@ def _model_of(
     if given not in ((None, None), known):
         raise DatasetError(
             f"The model must be that of the embeddings in {embeddings.folder}, model={known[0]!r} "
-            f"and pretrained={known[1]!r}; got {given[0]!r} and {given[1]!r}. Leave it out."
+            f"and pretrained={known[1]!r}; got model={given[0]!r} and "
+            f"pretrained={given[1]!r}. Leave it out."
         )
     return known
 
