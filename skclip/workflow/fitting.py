@@ -344,7 +344,7 @@ def _selective(
 
 def _nothing_accepted(selective: SelectiveClassifier, rows: _Rows, target_risk: float) -> str:
     """Why, and what would help, in words that are those of the command line, too."""
-    proba = selective.predict_proba(rows.X)
+    proba = _proba(selective, rows.X)
     wrong = selective.classes_[proba.argmax(axis=1)] != rows.y
     delta = 1 - selective.confidence_level
     least = fewest_rows(target_risk, delta)

@@ -146,7 +146,7 @@ def test_a_threshold_is_chosen_on_images_that_were_not_learned_from(digits, goal
         assert 0.75 < last.calibration_score_.coverage <= 0.9
 
 
-def test_what_is_said_is_true_of_the_classifier_that_is_saved(digits):
+def test_what_is_said_is_true_of_the_classifier_that_is_saved(digits, tmp_path):
     """Half of the images choose the threshold: it learned from the others, and they are counted."""
     report = fit_dataset(digits / "plain", **MODEL, coverage=0.8)
     saved = report.pipeline[-1].estimator_
@@ -156,6 +156,7 @@ def test_what_is_said_is_true_of_the_classifier_that_is_saved(digits):
     np.testing.assert_allclose(saved.coef_, again.coef_, atol=1e-4)
     said = "Fitted on 60 images of 10 classes. 60 others chose the threshold"
     assert report.text().startswith(said)
+    assert said in write_page(report, tmp_path / "page.html").read_text()
     assert "classifiers that learned from images of both kinds" in report.text()
     whole = fit_dataset(digits / "plain", **MODEL, threshold=0.5)
     assert whole.text().startswith("Fitted on 120 images of 10 classes.\n")
