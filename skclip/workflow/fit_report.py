@@ -199,7 +199,7 @@ class FitReport:
         n_calibration = getattr(self.pipeline[-1], "n_calibration_", 0)
         if n_calibration:
             said += f" {n_calibration} others chose the threshold below which it abstains."
-        if n_calibration and self._is_measured_on_more:
+        if n_calibration and self.is_measured_on_more:
             said += (
                 " Accuracy, errors and numbers by class are those of classifiers that learned from "
                 "images of both kinds, so that they may be too good for this one."
@@ -207,7 +207,7 @@ class FitReport:
         return said
 
     @property
-    def _is_measured_on_more(self) -> bool:
+    def is_measured_on_more(self) -> bool:
         """Whether classifiers of folds saw images that the saved one did not learn from."""
         left_out = self.left_out
         return (

@@ -62,8 +62,9 @@ def _answer(report: FitReport) -> Section:
         sum(gain.verdict == verdict for gain in gains) for verdict in ("better", "worse")
     )
     accuracy, ece = adapted["accuracy"], adapted["expected_calibration_error"]
+    who = "A classifier of more of these images" if report.is_measured_on_more else "It"
     said: tuple[str, ...] = (
-        f"It recognises {100 * accuracy.value:.0f} of 100 images that it has not seen (between "
+        f"{who} recognises {100 * accuracy.value:.0f} of 100 images that it has not seen (between "
         f"{100 * accuracy.low:.0f} and {100 * accuracy.high:.0f}), and the confidence it states is "
         f"off by {100 * ece.value:.0f} points on average.",
         f"The prompts alone recognise {100 * prompts['accuracy'].value:.0f} of 100. Adapting to "

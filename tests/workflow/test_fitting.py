@@ -156,7 +156,9 @@ def test_what_is_said_is_true_of_the_classifier_that_is_saved(digits, tmp_path):
     np.testing.assert_allclose(saved.coef_, again.coef_, atol=1e-4)
     said = "Fitted on 60 images of 10 classes. 60 others chose the threshold"
     assert report.text().startswith(said)
-    assert said in write_page(report, tmp_path / "page.html").read_text()
+    page = write_page(report, tmp_path / "page.html").read_text()
+    assert said in page
+    assert "A classifier of more of these images recognises" in page
     assert "classifiers that learned from images of both kinds" in report.text()
     whole = fit_dataset(digits / "plain", **MODEL, threshold=0.5)
     assert whole.text().startswith("Fitted on 120 images of 10 classes.\n")
