@@ -34,7 +34,7 @@ TEMPLATES = ["a photo of the digit {}.", "a handwritten {}."]
 REAL_WORK = """
 To use OpenAI's weights on your own images, in one folder per class, change three lines:
 
-    paths = sorted(Path("my_images").glob("*/*.jpg"))
+    paths = skclip.features.find_images("my_images")
     labels = [path.parent.name for path in paths]
     pipeline = make_pipeline(
         CLIPFeaturizer("ViT-B-32", pretrained="openai"),

@@ -27,6 +27,18 @@ def test_every_test_that_is_named_exists():
     assert lost == []
 
 
+def test_no_example_changes_the_reader_s_pipeline():
+    """An argument that sets parameters in place has them set afterwards, too."""
+    pages = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
+    assert len(pages) > 10
+    changed = [
+        page.name
+        for page in pages
+        if re.search(r"\.\.\. +(pipeline|classifier|pipe)\.set_params", page.read_text("utf-8"))
+    ]
+    assert changed == []
+
+
 def test_every_row_names_a_test():
     page = (ROOT / "docs" / "what_happens_when.rst").read_text(encoding="utf-8")
     rows = page.split("\n   * - ")

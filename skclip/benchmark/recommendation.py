@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from skclip.benchmark.recommended_code import code_of
 from skclip.benchmark.study import Interval, Study, interval
 
-__all__ = ["Guessing", "Recommendation", "recommend"]
+__all__ = ["Guessing", "Recommendation", "SmallestLoss", "recommend"]
 
 # Log-losses that differ by less are printed alike.
 _AS_PRINTED = 5e-4
@@ -45,6 +45,15 @@ class Guessing:
         return said
 
 
+class SmallestLoss(NamedTuple):
+    """The method, and its backbone, whose mean log-loss at the most shots is the smallest."""
+
+    method: str
+    backbone: str
+    label: str
+    log_loss: float
+
+
 @dataclass(frozen=True, eq=False)
 class Recommendation:
     """A method for these data, and what to expect of it.
@@ -66,6 +75,8 @@ class Recommendation:
         What the last step of shots added to the accuracy, paired by draw: mean, half width.
     as_good : tuple of str
         Methods whose log-loss at the most shots cannot be told from that of `method`.
+    smallest_loss : SmallestLoss
+        What the method was compared with; other than itself where it is the simplest of a tie.
     guessing : Guessing
     better_than_guessing : bool
         Whether log-loss and accuracy at the most shots are better than those of `guessing`.
@@ -83,6 +94,7 @@ class Recommendation:
     curve: dict[int, dict[str, Interval]]
     last_gain: Interval
     as_good: tuple[str, ...]
+    smallest_loss: SmallestLoss
     guessing: Guessing
     better_than_guessing: bool
     code: str
@@ -113,7 +125,7 @@ class Recommendation:
     def _ten_more(self) -> str:
         """What ten more labels per class could bring, from what the last step did.
 
-        Per doubling of the labels gains shrink, so that the last one bounds the next.
+        The same for every doubling of the labels: a guess, which no data set promises.
         """
         if len(self.curve) < 2 or np.isnan(self.last_gain.mean):
             return ""
@@ -126,7 +138,7 @@ class Recommendation:
         certain = np.isfinite(self.last_gain.low) and self.last_gain.low > 0
         doubt = "" if certain else ", if anything: the draws differ by more than that"
         return (
-            f"{step} would bring at most about {100 * gain:.1f} more of 100, as the step from "
+            f"{step} would bring about {100 * gain:.1f} more of 100, as the step from "
             f"{before} to {most} brought {100 * self.last_gain.mean:.1f}{doubt}."
         )
 
@@ -145,7 +157,7 @@ class Recommendation:
         if self.better_than_guessing:
             lines = [
                 f"Method: {self.label}{on}",
-                f"  the smallest log-loss at {most} shots per class{over}, {draws}",
+                f"  {self._reason(f'log-loss at {most} shots per class{over}')}, {draws}",
             ]
             if self.as_good:
                 lines.append(f"  not to be told apart from it: {', '.join(self.as_good)}")
@@ -176,6 +188,17 @@ class Recommendation:
         if self.better_than_guessing:
             lines += ["", *self.code.splitlines()]
         return "\n".join(lines)
+
+    def _reason(self, what: str) -> str:
+        if (self.method, self.backbone) == self.smallest_loss[:2]:
+            return f"the smallest {what}"
+        _, backbone, label, loss = self.smallest_loss
+        on = f" on {backbone}" if backbone != self.backbone else ""
+        own = self.curve[max(self.curve)]["nll"].mean
+        return (
+            f"the simplest within one standard error (0.0005 at least) of the smallest {what}: "
+            f"its own is {own:.3f}, the smallest {loss:.3f} of {label}{on}"
+        )
 
     def _outlook(self):
         if len(self.curve) < 2:
@@ -257,6 +280,9 @@ def recommend(
         if guessing[key[1]].is_beaten_by(_accuracy(study, *key, most), values.mean())
     }
     method, backbone = _simplest_of_the_best(better or losses, study)
+    smallest = min(better or losses, key=lambda key: losses[key].mean())
+    if losses[smallest].mean() == losses[method, backbone].mean():
+        smallest = method, backbone
     settings = study.of_backbone(backbone)
     found = {metric: study.intervals(metric, settings) for metric in ("accuracy", "ece", "nll")}
     curve = {
@@ -276,6 +302,9 @@ def recommend(
         curve=curve,
         last_gain=_last_gain(study, method, settings, sorted(curve)[-2:]),
         as_good=tuple(_as_good(study, losses, method, backbone)),
+        smallest_loss=SmallestLoss(
+            *smallest, study.label_of(smallest[0]), float(losses[smallest].mean())
+        ),
         guessing=guessing[backbone],
         better_than_guessing=bool(better),
         code=code_of(study, method, settings, given),

@@ -20,6 +20,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from skclip.cli.shared.wording import in_options
 from skclip.exceptions import SkclipError, StudyError
 
 __all__ = ["main"]
@@ -59,14 +60,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)
-            warnings.showwarning = _Shown()
+            warnings.showwarning = _Shown(arguments)
             return int(arguments.run(arguments))
     except StudyError as error:
-        print(f"skclip: error: {error}", file=sys.stderr)
+        print(f"skclip: error: {in_options(str(error), arguments)}", file=sys.stderr)
         return 2
     # Torch says RuntimeError of a device that fails, and pathlib of a home that nobody has.
     except (SkclipError, OSError, ValueError, ImportError, RuntimeError, MemoryError) as error:
-        print(f"skclip: error: {error or type(error).__name__}", file=sys.stderr)
+        said = in_options(str(error), arguments) or type(error).__name__
+        print(f"skclip: error: {said}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("skclip: interrupted", file=sys.stderr)
@@ -102,11 +104,12 @@ def _parser() -> argparse.ArgumentParser:
 class _Shown:
     """A warning as a user of the command reads it: once, and without lines of source."""
 
-    def __init__(self) -> None:
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
         self.texts: set[str] = set()
 
     def __call__(self, message: Warning | str, *_: object, **__: object) -> None:
-        text = str(message)
+        text = in_options(str(message), self.arguments)
         if text not in self.texts:
             self.texts.add(text)
             print(f"skclip: warning: {text}", file=sys.stderr)

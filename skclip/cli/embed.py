@@ -107,8 +107,9 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.world_size}"
         )
     options.check_out_folder(arguments, arguments.out)
+    found = image_paths(arguments, labels_are_lost=True)
     # Absolute, so that paths.txt means the same from anywhere.
-    paths = [str(Path(path).expanduser().absolute()) for path in image_paths(arguments)]
+    paths = [str(Path(path).expanduser().absolute()) for path in found]
     report = embed_files(
         paths,
         arguments.out,

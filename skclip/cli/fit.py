@@ -8,7 +8,7 @@ every class whether adapting to the images beat the prompts alone.
 
 OUT holds everything but the weights of the CLIP model, for `skclip predict` and for skclip.load in
 Python. A page beside it, of the same name with .html, shows the errors: by class, the worst
-mistakes, labels that are probably wrong.
+mistakes, labels that the classifier doubts.
 
 Examples
   skclip fit photos/ --model ViT-B-32 --pretrained openai

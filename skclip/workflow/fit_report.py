@@ -20,8 +20,16 @@ from skclip.metrics import (
 from skclip.workflow.check_result import DatasetCheck
 from skclip.workflow.gains import VERDICTS, ClassGain, gains_by_class
 
-__all__ = ["FitReport", "HeldOut", "Measured"]
+__all__ = ["DOUBTS_MEAN_NOTHING", "NAMES_DO_NOT_HELP", "FitReport", "HeldOut", "Measured"]
 
+NAMES_DO_NOT_HELP = (
+    "The class names do not help this model: its prompts alone are not shown to be better than "
+    "guessing. Try labels in other words."
+)
+DOUBTS_MEAN_NOTHING = (
+    "Labels that the classifier doubts are not listed: it is not certain to be right about half of "
+    "the images that it has not seen, so that its doubts say little about labels."
+)
 _MOST_CLASSES = 30
 _N_RESAMPLES = 500
 
@@ -124,13 +132,16 @@ class FitReport:
     check : DatasetCheck or None
         What was found in the images before; None where it was not looked for.
     train, y_train : ndarray of shape (n,)
-        Paths and labels that the classifier was fitted on, calibration images included.
+        Paths and labels that the classifier learned from. Images that chose a threshold are none
+        of them.
     measured : HeldOut or None
-        What the numbers are of; None where nothing could be held out.
+        What the numbers are of; None where nothing could be held out. They are those of
+        `pipeline` on a split, and of classifiers of other folds where it is `left_out`.
     left_out : HeldOut or None
-        Images of `train`, each predicted by a classifier that has not seen it.
+        Images of the split "train", each predicted by a classifier that has not seen it.
     decision : str
-        What was asked of an abstention threshold, in words; empty for none.
+        What was asked of an abstention threshold, or why there is none that does it, in words;
+        empty where nothing was asked.
     """
 
     pipeline: Pipeline
@@ -143,12 +154,13 @@ class FitReport:
 
     @cached_property
     def label_errors(self) -> list[tuple[str, str, str, float]]:
-        """Images of the support whose label is probably wrong, the least believable first.
+        """Images whose label the classifier doubts, the least believable first.
 
-        (path, label, what it is taken for, left-out probability of the label) of each.
+        (path, label, what it is taken for, left-out probability of the label) of each. Empty where
+        doubts are not to be trusted (`can_doubt`).
         """
         left_out = self.left_out
-        if left_out is None:
+        if left_out is None or not self.can_doubt:
             return []
         rows = probable_label_errors(left_out.y, left_out.proba, labels=left_out.labels)
         codes = np.searchsorted(left_out.labels, left_out.y)
@@ -162,6 +174,48 @@ class FitReport:
             for row in rows.tolist()
         ]
 
+    @property
+    def can_doubt(self) -> bool:
+        """Whether doubts about labels mean something: most held-out images are classified rightly.
+
+        The lower end of the interval of that accuracy is above one half. Below it, a label that
+        the classifier does not believe is more likely its own mistake.
+        """
+        left_out = self.left_out
+        return left_out is not None and left_out.metrics["adapted"]["accuracy"].low > 0.5
+
+    @property
+    def names_help(self) -> bool:
+        """Whether the prompts alone are better than guessing, as far as images tell."""
+        measured = self.measured
+        if measured is None:
+            return True  # nothing was shown
+        return measured.metrics["prompts"]["accuracy"].low > 1 / len(measured.labels)
+
+    @cached_property
+    def learned_from(self) -> str:
+        """In words: of how many images the classifier knows, and what the others did."""
+        said = f"Fitted on {len(self.train)} images of {len(self.pipeline.classes_)} classes."
+        n_calibration = getattr(self.pipeline[-1], "n_calibration_", 0)
+        if n_calibration:
+            said += f" {n_calibration} others chose the threshold below which it abstains."
+        if n_calibration and self.is_measured_on_more:
+            said += (
+                " Accuracy, errors and numbers by class are those of classifiers that learned from "
+                "images of both kinds, so that they may be too good for this one."
+            )
+        return said
+
+    @property
+    def is_measured_on_more(self) -> bool:
+        """Whether classifiers of folds saw images that the saved one did not learn from."""
+        left_out = self.left_out
+        return (
+            left_out is not None
+            and self.measured is left_out
+            and not np.isin(left_out.paths, self.train).all()
+        )
+
     def text(self) -> str:
         """What `skclip fit` prints.
 
@@ -169,15 +223,19 @@ class FitReport:
         -------
         str
         """
-        classes = len(self.pipeline.classes_)
-        lines = [f"Fitted on {len(self.train)} images of {classes} classes."]
+        lines = [self.learned_from]
         if self.measured is None:
             lines.append("Nothing could be held out: no number says how good it is. Add images.")
             return "\n".join([*lines, *self._decision()])
         lines += ["", f"On {self.measured.how} ({len(self.measured.y)} images):"]
-        lines += [*self._metrics(self.measured), "", *self._by_class(self.measured)]
+        lines += [*self._metrics(self.measured)]
+        if not self.names_help:
+            lines += ["", NAMES_DO_NOT_HELP]
+        lines += ["", *self._by_class(self.measured)]
+        if self.left_out is not None and not self.can_doubt:
+            lines += ["", DOUBTS_MEAN_NOTHING]
         if self.label_errors:
-            lines += ["", "Labels that are probably wrong, the least believable first:"]
+            lines += ["", "Labels that the classifier doubts, the least believable first:"]
             lines += [
                 f"  {path}: is it {taken!r}, not {label!r}? (probability of the label {p:.1%})"
                 for path, label, taken, p in self.label_errors[:5]
@@ -227,6 +285,9 @@ class FitReport:
         if not isinstance(last, SelectiveClassifier):
             return
         yield ""
+        if np.isinf(last.threshold_):
+            yield f"It abstains from everything: {self.decision}"
+            return
         yield f"It abstains below a confidence of {last.threshold_:.3f}: {self.decision}"
         if last.n_calibration_:
             risk, coverage, *_ = last.calibration_score_

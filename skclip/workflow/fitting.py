@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import ShuffleSplit, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 
 from skclip.adapters import BayesAdapterClassifier, ZeroShotClassifier
 from skclip.backbones import absolute_name
 from skclip.datasets import ImageDataset, image_paths_by_folder
 from skclip.decisions import SelectiveClassifier
-from skclip.exceptions import DatasetError, LeftOutWarning
+from skclip.decisions.risk_control import fewest_rows, rows_for_certificate
+from skclip.exceptions import DatasetError, GuaranteeWarning, LeftOutWarning
 from skclip.features import CLIPFeaturizer, Embeddings, is_embedded, read_embeddings
 from skclip.prompts import ClassPrompts, Prototypes
 from skclip.utils.messages import listing
@@ -111,14 +112,17 @@ def fit_dataset(
     -----
     LeftOutWarning
         If rows of embeddings are copies.
+    GuaranteeWarning
+        If no threshold is certified to keep `target_risk`: the classifier abstains from everything.
 
     Notes
     -----
-    Measured is "test" where there is one, else "val" unless it calibrates a threshold, with a
-    classifier fitted on all of "train". Without either every image is predicted by a classifier
-    fitted on the other folds, where images that look alike are in one fold and classes of one
-    image are always learned from; the classifier that is returned is fitted on all images, so
-    that its numbers are a little too low. Intervals are over images.
+    Measured is "test" where there is one, else "val" unless it calibrates a threshold, with the
+    classifier that is returned. Without either every image is predicted by a classifier fitted on
+    the other folds, where images that look alike are in one fold and classes of one image are
+    always learned from. The classifier that is returned is fitted on all images, so that these
+    numbers are a little too low; with `target_risk` or `coverage` it learned from half of them,
+    so that they may be too high, which the report says. Intervals are over images.
 
     Examples
     --------
@@ -170,14 +174,23 @@ def fit_dataset(
     left_out = _cross_validated(train, prototypes, groups, n_folds, random_state)
     calibrated = "threshold" not in goal and bool(goal)
     tested = "test" if "test" in rows else "val" if "val" in rows and not calibrated else None
-    classifier = BayesAdapterClassifier(prototypes).fit(train.X, train.y)
-    measured = left_out if tested is None else _held_out(classifier, prototypes, rows, tested)
-    decision = ""
+    learned, calibration = train, rows.get("val", train)
+    if calibrated and "val" not in rows:
+        learned, calibration = _halves(train, random_state)
+    classifier = BayesAdapterClassifier(prototypes).fit(learned.X, learned.y)
+    decider, decision = classifier, ""
     if goal:
-        classifier, decision = _selective(classifier, train, rows.get("val"), goal, random_state)
+        decider, decision = _selective(classifier, calibration, goal)
     reader = CLIPFeaturizer(absolute_name(model), absolute_name(pretrained))
-    pipeline = make_pipeline(reader, classifier)
-    return FitReport(pipeline, check, train.paths, train.y, measured, left_out, decision)
+    return FitReport(
+        make_pipeline(reader, decider),
+        check,
+        learned.paths,
+        learned.y,
+        measured=left_out if tested is None else _held_out(classifier, prototypes, rows, tested),
+        left_out=left_out,
+        decision=decision,
+    )
 
 
 def _looked_at(
@@ -205,7 +218,8 @@ def _model_of(
     if given not in ((None, None), known):
         raise DatasetError(
             f"The model must be that of the embeddings in {embeddings.folder}, model={known[0]!r} "
-            f"and pretrained={known[1]!r}; got {given[0]!r} and {given[1]!r}. Leave it out."
+            f"and pretrained={known[1]!r}; got model={given[0]!r} and "
+            f"pretrained={given[1]!r}. Leave it out."
         )
     return known
 
@@ -300,12 +314,15 @@ def _cross_validated(
     return HeldOut(shown.paths, shown.y, proba[known], _zero_shot(shown, prototypes), labels, how)
 
 
+def _halves(rows: _Rows, random_state: int) -> tuple[_Rows, _Rows]:
+    """What is learned from and what chooses the threshold, drawn at random."""
+    halves = next(ShuffleSplit(1, test_size=0.5, random_state=random_state).split(rows.X))
+    first, second = (_Rows(rows.paths[i], rows.y[i], rows.X[i]) for i in halves)
+    return first, second
+
+
 def _selective(
-    classifier: BayesAdapterClassifier,
-    train: _Rows,
-    val: _Rows | None,
-    goal: dict[str, float],
-    random_state: int,
+    classifier: BayesAdapterClassifier, rows: _Rows, goal: dict[str, float]
 ) -> tuple[SelectiveClassifier, str]:
     """The classifier with a threshold, and what was asked of it."""
     ((name, value),) = goal.items()
@@ -315,10 +332,29 @@ def _selective(
         "target_risk": f"so that at most {value:.1%} of what is accepted is wrong (with 95 % "
         "confidence)",
     }[name]
-    if name == "threshold" or val is not None:
-        rows = train if val is None else val
-        selective = SelectiveClassifier(FrozenEstimator(classifier)).set_params(**goal)
-        return selective.fit(rows.X, rows.y), said
-    unfitted = BayesAdapterClassifier(classifier.prototypes)
-    selective = SelectiveClassifier(unfitted, random_state=random_state).set_params(**goal)
-    return selective.fit(train.X, train.y), said
+    selective = SelectiveClassifier(FrozenEstimator(classifier)).set_params(**goal)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No threshold keeps a risk", GuaranteeWarning)
+        selective.fit(rows.X, rows.y)
+    if np.isinf(selective.threshold_):
+        said = _nothing_accepted(selective, rows, value)
+        warnings.warn(f"The classifier abstains from everything: {said}", GuaranteeWarning, 3)
+    return selective, said
+
+
+def _nothing_accepted(selective: SelectiveClassifier, rows: _Rows, target_risk: float) -> str:
+    """Why, and what would help, in words that are those of the command line, too."""
+    proba = _proba(selective, rows.X)
+    wrong = selective.classes_[proba.argmax(axis=1)] != rows.y
+    delta = 1 - selective.confidence_level
+    least = fewest_rows(target_risk, delta)
+    likely = rows_for_certificate(proba.max(axis=1), wrong, target_risk, delta)
+    advice = "Ask for a larger risk, or improve the classifier: more images alone will not do."
+    if likely is not None:
+        advice = f"Ask for a larger risk, or have about {max(likely, least)} images choose."
+    return (
+        f"no threshold is certain (at {selective.confidence_level:.0%}) to leave at most "
+        f"{target_risk:.1%} of what is accepted wrong. {len(wrong)} images choose it, "
+        f"{int(wrong.sum())} of them classified wrongly; at least {least}, all classified rightly, "
+        f"are needed. {advice}"
+    )

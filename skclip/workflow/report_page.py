@@ -13,7 +13,12 @@ from skclip.metrics import ErrorDisplay
 from skclip.pages import Figure, Gallery, Section, Table, draw, for_page, page, thumbnail
 from skclip.utils.files import write_text
 from skclip.workflow.check_result import DatasetCheck
-from skclip.workflow.fit_report import FitReport, HeldOut
+from skclip.workflow.fit_report import (
+    DOUBTS_MEAN_NOTHING,
+    NAMES_DO_NOT_HELP,
+    FitReport,
+    HeldOut,
+)
 
 __all__ = ["write_page"]
 
@@ -24,7 +29,7 @@ def write_page(report: FitReport, path: str | PathLike[str]) -> Path:
     """Write what a fit is worth as one HTML file that needs nothing else.
 
     It has the answer in a sentence, a table and the confusion of the classes, the most confident
-    mistakes and the least sure images, labels that are probably wrong, and what the check found.
+    mistakes and the least sure images, labels that the classifier doubts, and what the check found.
 
     Parameters
     ----------
@@ -42,11 +47,7 @@ def write_page(report: FitReport, path: str | PathLike[str]) -> Path:
     """
     path = Path(path).expanduser()
     sections = [_answer(report), *_errors(report), _doubtful(report), _check(report.check)]
-    classes = len(report.pipeline.classes_)
-    subtitle = (
-        f"Fitted on {len(report.train)} images of {classes} classes. Written by skclip "
-        f"{version('skclip')}."
-    )
+    subtitle = f"{report.learned_from} Written by skclip {version('skclip')}."
     write_text(path, page("What the classifier is worth", subtitle, sections))
     return path
 
@@ -61,14 +62,17 @@ def _answer(report: FitReport) -> Section:
         sum(gain.verdict == verdict for gain in gains) for verdict in ("better", "worse")
     )
     accuracy, ece = adapted["accuracy"], adapted["expected_calibration_error"]
-    said = (
-        f"It recognises {100 * accuracy.value:.0f} of 100 images that it has not seen (between "
+    who = "A classifier of more of these images" if report.is_measured_on_more else "It"
+    said: tuple[str, ...] = (
+        f"{who} recognises {100 * accuracy.value:.0f} of 100 images that it has not seen (between "
         f"{100 * accuracy.low:.0f} and {100 * accuracy.high:.0f}), and the confidence it states is "
         f"off by {100 * ece.value:.0f} points on average.",
         f"The prompts alone recognise {100 * prompts['accuracy'].value:.0f} of 100. Adapting to "
         f"the images made {better} of {len(gains)} classes better and {worse} worse, as far as "
         f"{len(measured.y)} images tell.",
     )
+    if not report.names_help:
+        said += (NAMES_DO_NOT_HELP,)
     return Section("Answer", said, text=report.text())
 
 
@@ -128,13 +132,16 @@ def _gallery(title: str, measured: HeldOut, errors: ErrorDisplay, rows: Iterable
 
 def _doubtful(report: FitReport) -> Section:
     """Labels of the support that its other images do not believe."""
+    title = "Labels that the classifier doubts"
+    if report.left_out is not None and not report.can_doubt:
+        return Section(title, (DOUBTS_MEAN_NOTHING,))
     shown = [
         thumbnail(path, (f"labelled {label} ({p:.1%})", f"looks like {taken}", Path(path).name))
         for path, label, taken, p in report.label_errors[:_MOST_IMAGES]
     ]
     note = "In brackets the probability of the label by a classifier that has not seen the image."
     galleries = [Gallery(f"The {len(shown)} least believable", shown, note)]
-    return Section("Labels that are probably wrong", galleries=galleries if shown else [])
+    return Section(title, galleries=galleries if shown else [])
 
 
 def _check(check: DatasetCheck | None) -> Section:

@@ -113,7 +113,23 @@ def test_a_tie_is_within_one_standard_error_of_the_paired_differences(tmp_path, 
     """Means 0.0045 and 0.0060; standard errors 0.0049 and 0.0054."""
     rows = [row("bayes", seed=seed, nll=0.2) for seed in range(4)]
     rows += [row("gda", seed=s, nll=0.2 + d) for s, d in enumerate((0.01, 0.01, -0.01, last))]
-    assert recommend(write_results(tmp_path, rows)).method == best
+    found = recommend(write_results(tmp_path, rows))
+    assert found.method == best
+    if best == "bayes":
+        assert "  the smallest log-loss at 1 shots per class, mean of 4 draws" in found.text()
+    else:
+        own = f"{0.2 + (0.01 + last) / 4:.3f}"  # as its draws have it
+        assert (
+            "  the simplest within one standard error (0.0005 at least) of the smallest log-loss "
+            f"at 1 shots per class: its own is {own}, the smallest 0.200 of BayesAdapter, mean of 4"
+        ) in found.text()
+
+
+def test_what_ten_more_labels_bring_is_no_bound(tmp_path):
+    """Nothing promises that gains do not grow."""
+    said = recommend(write_results(tmp_path, known())).sentences()[-1]
+    assert "would bring about" in said
+    assert "at most" not in said
 
 
 CHANCE = {"n_classes": 4, "largest_class": 0.25, "n_test": 100}

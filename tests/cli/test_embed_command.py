@@ -83,6 +83,15 @@ def test_a_table_that_fit_takes_is_a_source(run, photos):
     assert names(run(table)[0]) == ["a/1.jpg", "b/3.jpg"]
 
 
+def test_labels_of_a_table_are_said_not_to_be_kept(run, photos):
+    """Its classes would become the folders; without a column of labels nothing is lost."""
+    table = photos / "list.csv"
+    table.write_text("path,Label\na/1.jpg,cat\nb/3.jpg,dog\n")
+    assert "warning: labels of the table are not kept" in run(table, "--quiet")[1]
+    table.write_text("path,place\na/1.jpg,here\nb/3.jpg,there\n")
+    assert "labels" not in run(table, "--quiet")[1]
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
 def test_what_a_shell_gives_for_another_command_is_a_list(run, photos, tmp_path):
     """As in `skclip embed <(find photos -name "*.jpg")`."""

@@ -10,9 +10,9 @@ from sklearn.metrics import accuracy_score, log_loss
 from skclip import BayesAdapterClassifier, ClassPrompts, CLIPFeaturizer, SelectiveClassifier
 from skclip.cli import main
 from skclip.datasets import save_digits_images, tiny_clip
-from skclip.exceptions import DatasetError, ImageError, LeftOutWarning
+from skclip.exceptions import DatasetError, GuaranteeWarning, ImageError, LeftOutWarning
 from skclip.metrics import expected_calibration_error
-from skclip.workflow import check_dataset, fit_dataset
+from skclip.workflow import check_dataset, fit_dataset, write_page
 
 MODEL = {"pretrained": tiny_clip(), "device": "cpu"}
 
@@ -61,6 +61,7 @@ def test_metrics_are_those_of_the_predictions_with_intervals(fitted):
     text = fitted.text()
     assert f"{100 * found['accuracy'].value:.1f} [" in text
     assert "On the split test (60 images):" in text
+    assert "class names do not help" not in text
 
 
 def test_every_class_is_told_whether_adapting_beat_the_prompts(fitted):
@@ -116,7 +117,22 @@ def test_a_wrong_label_is_found_in_the_support(digits, tmp_path):
     report = fit_dataset(tmp_path / "wrong", **MODEL)
     found = {path.split("/")[-1]: taken for path, _, taken, _ in report.label_errors}
     assert found[moved.name] == "seven"
-    assert "Labels that are probably wrong" in report.text()
+    assert "Labels that the classifier doubts, the" in report.text()
+
+
+def test_a_classifier_that_is_often_wrong_lists_no_labels(digits, tmp_path):
+    """Names in which the model does not know its digits, and labels that mean nothing."""
+    rng = np.random.default_rng(0)
+    paths = sorted((digits / "plain").glob("*/*.png"))
+    labels = rng.choice(["oak", "beech", "ash"], len(paths))
+    rows = [f"{path},{label}" for path, label in zip(paths, labels, strict=True)]
+    (tmp_path / "table.csv").write_text("\n".join(["path,label", *rows]))
+    report = fit_dataset(tmp_path / "table.csv", **MODEL)
+    text, page = report.text(), write_page(report, tmp_path / "page.html").read_text()
+    assert report.label_errors == []
+    for said in (text, page):
+        assert "The class names do not help this model" in said
+        assert "Labels that the classifier doubts are not listed" in said
 
 
 @pytest.mark.parametrize("goal", [{"target_risk": 0.3}, {"coverage": 0.8}, {"threshold": 0.7}])
@@ -128,6 +144,44 @@ def test_a_threshold_is_chosen_on_images_that_were_not_learned_from(digits, goal
     assert f"It abstains below a confidence of {last.threshold_:.3f}" in report.text()
     if "coverage" in goal:
         assert 0.75 < last.calibration_score_.coverage <= 0.9
+
+
+def test_what_is_said_is_true_of_the_classifier_that_is_saved(digits, tmp_path):
+    """Half of the images choose the threshold: it learned from the others, and they are counted."""
+    report = fit_dataset(digits / "plain", **MODEL, coverage=0.8)
+    saved = report.pipeline[-1].estimator_
+    assert len(report.train) == len(set(report.train)) == 60
+    again = BayesAdapterClassifier(saved.prototypes)
+    again.fit(CLIPFeaturizer(**MODEL).transform(report.train), report.y_train)
+    np.testing.assert_allclose(saved.coef_, again.coef_, atol=1e-4)
+    said = "Fitted on 60 images of 10 classes. 60 others chose the threshold"
+    assert report.text().startswith(said)
+    page = write_page(report, tmp_path / "page.html").read_text()
+    assert said in page
+    assert "A classifier of more of these images recognises" in page
+    assert "classifiers that learned from images of both kinds" in report.text()
+    whole = fit_dataset(digits / "plain", **MODEL, threshold=0.5)
+    assert whole.text().startswith("Fitted on 120 images of 10 classes.\n")
+
+
+def test_where_no_threshold_is_certified_this_is_said_in_words_of_the_command(digits):
+    with pytest.warns(GuaranteeWarning) as caught:
+        report = fit_dataset(digits / "plain", **MODEL, target_risk=0.01)
+    said = [str(warning.message) for warning in caught]
+    assert len(said) == 1
+    assert said[0].startswith("The classifier abstains from everything: no threshold is certain")
+    text = report.text()
+    assert "It abstains from everything: no threshold is certain (at 95%) to leave" in text
+    assert "at least 299, all classified rightly, are needed" in text
+    assert not any(word in text + said[0] for word in ("inf", "confidence_level", "target_risk"))
+
+
+def test_on_a_test_split_numbers_are_those_of_the_classifier_that_is_saved(digits, fitted):
+    report = fit_dataset(digits / "split", **MODEL, coverage=0.8)
+    proba = report.pipeline.predict_proba(list(report.measured.paths))
+    np.testing.assert_allclose(report.measured.proba, proba, atol=1e-4)
+    assert np.abs(report.measured.proba - fitted.measured.proba).max() > 0.01
+    assert "of both kinds" not in report.text()
 
 
 def test_a_class_without_images_keeps_its_text(digits, tmp_path):

@@ -11,8 +11,12 @@ from skclip.utils.image_files import FoundImages, is_named_as_image, search_imag
 __all__ = ["image_paths"]
 
 
-def image_paths(arguments: argparse.Namespace) -> list[str]:
-    """The files behind the argument SOURCE, as it names them; what is none ends the command."""
+def image_paths(arguments: argparse.Namespace, *, labels_are_lost: bool = False) -> list[str]:
+    """The files behind the argument SOURCE, as it names them; what is none ends the command.
+
+    Where `labels_are_lost` a table with the column "label" is warned of: the command keeps paths
+    alone, and what reads its result takes folders for the classes.
+    """
     source, found = Path(arguments.source).expanduser(), None
     if source.is_dir():
         found = search_images(source, arguments.glob, arguments.exclude)
@@ -22,11 +26,11 @@ def image_paths(arguments: argparse.Namespace) -> list[str]:
     elif arguments.glob or arguments.exclude:
         arguments.parser.error("--glob and --exclude choose from a folder; SOURCE is none")
     elif arguments.source == "-":
-        paths = _listed(sys.stdin.buffer.read(), Path(), arguments)
+        paths = _listed(sys.stdin.buffer.read(), Path(), arguments, labels_are_lost)
     elif is_named_as_image(source) and source.is_file():
         paths = [str(arguments.source)]
     elif source.is_file() or source.is_fifo():
-        paths = _listed(source.read_bytes(), source.parent, arguments)
+        paths = _listed(source.read_bytes(), source.parent, arguments, labels_are_lost)
     elif source.exists():
         arguments.parser.error(
             f"SOURCE must be a folder, a list, an image or -; {str(source)!r} is none"
@@ -46,7 +50,9 @@ def image_paths(arguments: argparse.Namespace) -> list[str]:
     return paths
 
 
-def _listed(content: bytes, folder: Path, arguments: argparse.Namespace) -> list[str]:
+def _listed(
+    content: bytes, folder: Path, arguments: argparse.Namespace, labels_are_lost: bool
+) -> list[str]:
     """Paths, one per line; or of a table as fit takes it, those of its column "path"."""
     try:
         text = decode_text(content, "surrogateescape")  # names of files are bytes
@@ -60,6 +66,14 @@ def _listed(content: bytes, folder: Path, arguments: argparse.Namespace) -> list
         except ValueError as error:
             arguments.parser.error(
                 f"SOURCE must be a list of paths, or a CSV file; {arguments.source!r} has {error}"
+            )
+        if labels_are_lost and "label" in column_names(text):
+            print(
+                "skclip: warning: labels of the table are not kept: `skclip fit` and `skclip "
+                "benchmark` take the folders of embedded images for their classes. Where these "
+                "are others, give the table itself to them; with --cache-dir `skclip fit` "
+                "computes features once",
+                file=sys.stderr,
             )
         return [str(folder / row["path"]) for row in rows if row["path"]]
     lines = [line.removesuffix("\r") for line in text.split("\n")]
