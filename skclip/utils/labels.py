@@ -81,6 +81,14 @@ def encoding_hint(labels: ArrayLike) -> str:
     labels = np.unique(labels)
     if labels.dtype.kind not in "iu" or not np.array_equal(labels, np.arange(len(labels))):
         return ""
+    if len(labels) == 2:
+        return (
+            " Labels of 0 and 1 are made by OneVsRestClassifier, MultiOutputClassifier and other "
+            "meta-estimators that binarise: fit this multiclass classifier without them, or pass "
+            "prototypes=None. If y has two classes in all, they are the codes that "
+            "VotingClassifier, StackingClassifier and others give them: pass a plain array of "
+            "both prototypes in sorted order of the labels."
+        )
     return (
         " These labels are codes: VotingClassifier, StackingClassifier, BaggingClassifier and "
         "cross_val_predict(method='predict_proba') encode labels as 0, 1, ... in sorted order "
