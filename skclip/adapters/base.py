@@ -33,6 +33,7 @@ from skclip.utils.arrays import check_magnitude, check_total
 from skclip.utils.callbacks import CallbackSupportMixin, as_task
 from skclip.utils.device import fit_device, prediction_dtype, resolve_device
 from skclip.utils.documentation import DocumentationLinkMixin
+from skclip.utils.labels import check_one_type
 from skclip.utils.messages import listing
 from skclip.utils.rows import row_digests, unit_rows
 from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
@@ -145,6 +146,8 @@ class BaseAdapterClassifier(
         """
         X, y = checked_features(self, X, y, reset=first)
         weight = checked_weight(sample_weight, X)
+        if known_classes is not None:
+            check_one_type(y, known_classes, "classes and y")
         labels = y if known_classes is None else np.union1d(known_classes, y)
         self.classes_, prototypes = resolve_classes(self.prototypes, labels)
         codes = np.searchsorted(self.classes_, y)

@@ -19,7 +19,8 @@ from skclip.adapters.cosine_bayes_adapter import CosineBayesAdapterClassifier
 from skclip.adapters.images import group_codes
 from skclip.adapters.posteriors import Laplace, Variational, posterior_settings
 from skclip.adapters.uncertainty import UncertaintyMixin
-from skclip.utils.labels import as_labels
+from skclip.utils.labels import as_labels, check_one_type
+from skclip.utils.messages import listing
 from skclip.utils.random_state import integer_seed
 from skclip.utils.sklearn_private import Interval, StrOptions
 
@@ -356,7 +357,7 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
             give `prototypes` one more row (array, in sorted order of all labels so far), one
             more label (Prototypes), or one more name (ClassPrompts) before the call.
         classes : array-like, default=None
-            Labels besides those of `y` that the model should know.
+            All labels that the model should know, those without a row in `y`, too.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights.
 
@@ -367,7 +368,8 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
         Raises
         ------
         ValueError
-            If `class_weight` is "balanced".
+            If `class_weight` is "balanced", `y` has labels that are neither in `classes` nor known
+            from before, or labels are of several types.
         """
         self._check_clap()
         if isinstance(self.class_weight, str):
@@ -376,10 +378,14 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
                 "a dict, or sample_weight."
             )
         known = None if classes is None else np.unique(as_labels(classes, "classes"))
+        if known is not None:
+            _check_among(y, known, getattr(self, "classes_", known))
         if not hasattr(self, "_model"):
             problem = self._check(X, y, sample_weight, self.class_weight, known_classes=known)
             return self._fit_posterior(problem, to_be_continued=True)
         old = self.classes_
+        if known is not None:
+            check_one_type(known, old, "classes and those of before")
         known = old if known is None else np.union1d(old, known)
         problem = self._check(
             X, y, sample_weight, self.class_weight, known_classes=known, first=False
@@ -472,3 +478,17 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
         centred = rows - np.average(rows, axis=0, weights=sample_weight)
         square = np.average(centred**2, weights=np.broadcast_to(sample_weight[:, None], X.shape))
         return 1.0 / (size * np.sqrt(square)) if square > 0 else 1.0
+
+
+def _check_among(y: ArrayLike, classes: np.ndarray, before: np.ndarray) -> None:
+    """Refuse labels that neither `classes` nor earlier batches have."""
+    present = np.unique(as_labels(y))
+    check_one_type(present, classes, "classes and y")
+    known = {*classes.tolist(), *before.tolist()}
+    unknown = [label for label in present.tolist() if label not in known]
+    if unknown:
+        raise ValueError(
+            f"y must hold labels that are in classes, where these are given; got "
+            f"{listing(unknown)}, and classes are {listing(classes)}. Add them to classes, or pass "
+            "classes=None."
+        )

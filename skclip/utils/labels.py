@@ -14,6 +14,7 @@ from skclip.utils.messages import listing
 
 __all__ = [
     "as_labels",
+    "check_one_type",
     "check_labels",
     "encoding_hint",
     "label_kind",
@@ -76,6 +77,17 @@ def check_labels(y: ArrayLike) -> None:
         check_classification_targets(y)
 
 
+def check_one_type(labels: ArrayLike, known: ArrayLike, name: str) -> None:
+    """Refuse labels (n,) of another type than those known, which NumPy would mix as strings."""
+    both = [{_type_of(label) for label in np.unique(part).tolist()} for part in (known, labels)]
+    if both[0] and both[1] and both[0] != both[1]:
+        kinds = listing(sorted(both[0] | both[1]))
+        raise ValueError(
+            f"{name} must hold labels of one type; got {kinds}. Convert them all, for instance "
+            "with str(label)."
+        )
+
+
 def encoding_hint(labels: ArrayLike) -> str:
     """What has happened, if labels that nobody knows are the codes 0, 1, ... of others; or ""."""
     labels = np.unique(labels)
@@ -107,6 +119,11 @@ def label_kind(label: Any) -> str:
         if isinstance(label, bool | int | float | np.number | np.bool_)
         else (type(label).__name__)
     )
+
+
+def _type_of(label: Any) -> str:
+    """ "bool" or :func:`label_kind`, as True is no class 1."""
+    return "bool" if isinstance(label, bool) else label_kind(label)
 
 
 def misspelled(unknown: Iterable[Any], known: Iterable[Any]) -> list[tuple[Any, Any]]:
