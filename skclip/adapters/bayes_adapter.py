@@ -49,9 +49,10 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
         Text prototypes, the prior mean. The rows of an array belong to the sorted labels
         of `y`. None puts the prior mean at zero: Bayesian multinomial logistic
         regression.
-    prior_precision : "auto", "clap", float or array-like of shape (n_classes,), default="auto"
+    prior_precision : "auto", "clap", float, dict or array-like (n_classes,), default="auto"
         Precision :math:`\lambda_c` of the prior, in inverse squared weight units; large
-        values give the zero-shot classifier. "auto" is one for all classes: with prototypes
+        values give the zero-shot classifier. Numbers per class are in the order of ``classes_``,
+        or by label (dict, Series). "auto" is one for all classes: with prototypes
         what a regression over many tasks expects from the number of classes and the text's
         loss on the support rows, without them what it expects from the number of features.
         "clap" is the prior whose mode is CLAP's optimum [2]_:
@@ -416,7 +417,9 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
         named = isinstance(self.prior_precision, str)
         precision = self.prior_precision
         if not named:
-            precision = one_per_class(precision, problem, "prior_precision", positive=True)
+            precision = one_per_class(
+                precision, problem, self.classes_, "prior_precision", positive=True
+            )
         fitted = fit_posterior(
             with_prior(
                 problem,

@@ -206,9 +206,7 @@ def test_batches_have_labels_of_one_type(task):
 
 def test_labels_that_are_not_among_the_classes_given_are_refused(task):
     some = task.y < 2
-    with pytest.raises(
-        ValueError, match=r"in classes, where .* and classes are 0, 1\. Add"
-    ):
+    with pytest.raises(ValueError, match=r"in classes, where .* and classes are 0, 1\. Add"):
         BayesAdapterClassifier().partial_fit(task.X, task.y, classes=[0, 1])
     adapter = BayesAdapterClassifier().partial_fit(task.X[some], task.y[some], classes=[0, 1])
     adapter.partial_fit(task.X[some], task.y[some], classes=[2])
