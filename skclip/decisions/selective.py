@@ -20,7 +20,6 @@ from skclip.adapters.images import group_codes
 from skclip.decisions.abstention import (
     SelectiveScore,
     abstention_label,
-    check_spelling,
     checked_labels,
     score_accepted,
     with_abstentions,
@@ -32,6 +31,7 @@ from skclip.decisions.selection_scores import SELECTION_SCORES, called_score
 from skclip.decisions.unseen import check_unseen_features
 from skclip.decisions.wrapped import PassesProbabilities
 from skclip.exceptions import GuaranteeWarning
+from skclip.utils.labels import check_spelling
 from skclip.utils.messages import listing
 from skclip.utils.sklearn_private import (
     HasMethods,

@@ -15,6 +15,7 @@ from skclip.utils.messages import listing
 __all__ = [
     "as_labels",
     "check_one_type",
+    "check_spelling",
     "check_labels",
     "encoding_hint",
     "label_kind",
@@ -75,6 +76,18 @@ def check_labels(y: ArrayLike) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")
         check_classification_targets(y)
+
+
+def check_spelling(y: ArrayLike, classes: np.ndarray, name: str = "Labels") -> None:
+    """Refuse labels that would make every prediction wrong by how they are written."""
+    known = classes.tolist()
+    unknown = [label for label in np.unique(y).tolist() if label not in set(known)]
+    if unknown and (misspelled(unknown, known) or label_kind(unknown[0]) != label_kind(known[0])):
+        raise ValueError(
+            f"{name} must be written as the classes that are predicted, in type and spelling; got "
+            f"{listing(unknown)}, and the classes are {listing(known)}. Pass labels as those "
+            "that the estimator was fitted with."
+        )
 
 
 def check_one_type(labels: ArrayLike, known: ArrayLike, name: str) -> None:

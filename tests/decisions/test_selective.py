@@ -428,7 +428,7 @@ def test_labels_in_another_spelling_or_type_are_not_taken_for_errors(names, writ
     classifier = BayesAdapterClassifier(prior_precision=1.0, temperature=1.0).fit(data.X, y)
     selective = SelectiveClassifier(FrozenEstimator(classifier), coverage=0.9)
     rows, truth = data.X_test, np.asarray(names)[data.y_test % 4]
-    message = "Labels must be written as the classes of the estimator, in type and spelling; got"
+    message = "Labels must be written as the classes that are predicted, in type and spelling; got"
     with pytest.raises(ValueError, match=message):
         selective.fit(rows, written(truth))
     selective.fit(rows, truth)
