@@ -347,7 +347,9 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
         coupling between classes and the change of curvature since are lost, so that
         fitting all rows at once is better where they still exist. Prior precision,
         temperatures, metric and logit scale stay those of the first call, which should
-        therefore hold rows of most classes.
+        therefore hold rows of most classes. So ``set_params`` of `prior_precision`,
+        `prior_shape`, `temperature`, `fit_intercept`, `logit_scale`, `normalize` or
+        `random_state` after it changes the next ``fit`` only.
 
         Parameters
         ----------
