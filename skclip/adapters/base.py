@@ -33,6 +33,7 @@ from skclip.utils.arrays import check_magnitude, check_total
 from skclip.utils.callbacks import CallbackSupportMixin, as_task
 from skclip.utils.device import fit_device, prediction_dtype, resolve_device
 from skclip.utils.documentation import DocumentationLinkMixin
+from skclip.utils.labels import as_labels, check_one_type, check_spelling
 from skclip.utils.messages import listing
 from skclip.utils.rows import row_digests, unit_rows
 from skclip.utils.sklearn_private import Interval, StrOptions, fit_context
@@ -145,6 +146,8 @@ class BaseAdapterClassifier(
         """
         X, y = checked_features(self, X, y, reset=first)
         weight = checked_weight(sample_weight, X)
+        if known_classes is not None:
+            check_one_type(y, known_classes, "classes and y")
         labels = y if known_classes is None else np.union1d(known_classes, y)
         self.classes_, prototypes = resolve_classes(self.prototypes, labels)
         codes = np.searchsorted(self.classes_, y)
@@ -400,6 +403,31 @@ class BaseAdapterClassifier(
         """
         log_proba = self.predict_log_proba(X)
         return self.classes_[log_proba.argmax(axis=1)]
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Accuracy of :meth:`predict`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            True labels. Those of classes that the classifier does not know count as wrong.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If labels differ from ``classes_`` in type or only in spelling ("Cat" for "cat"), so
+            that all predictions would be wrong.
+        """
+        check_is_fitted(self)
+        check_spelling(as_labels(y), self.classes_, "y")
+        return float(super().score(X, y, sample_weight))
 
 
 class LinearAdapterClassifier(BaseAdapterClassifier):

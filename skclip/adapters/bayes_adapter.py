@@ -19,7 +19,8 @@ from skclip.adapters.cosine_bayes_adapter import CosineBayesAdapterClassifier
 from skclip.adapters.images import group_codes
 from skclip.adapters.posteriors import Laplace, Variational, posterior_settings
 from skclip.adapters.uncertainty import UncertaintyMixin
-from skclip.utils.labels import as_labels
+from skclip.utils.labels import as_labels, check_one_type
+from skclip.utils.messages import listing
 from skclip.utils.random_state import integer_seed
 from skclip.utils.sklearn_private import Interval, StrOptions
 
@@ -48,9 +49,10 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
         Text prototypes, the prior mean. The rows of an array belong to the sorted labels
         of `y`. None puts the prior mean at zero: Bayesian multinomial logistic
         regression.
-    prior_precision : "auto", "clap", float or array-like of shape (n_classes,), default="auto"
+    prior_precision : "auto", "clap", float, dict or array-like (n_classes,), default="auto"
         Precision :math:`\lambda_c` of the prior, in inverse squared weight units; large
-        values give the zero-shot classifier. "auto" is one for all classes: with prototypes
+        values give the zero-shot classifier. Numbers per class are in the order of ``classes_``,
+        or by label (dict, Series). "auto" is one for all classes: with prototypes
         what a regression over many tasks expects from the number of classes and the text's
         loss on the support rows, without them what it expects from the number of features.
         "clap" is the prior whose mode is CLAP's optimum [2]_:
@@ -345,7 +347,9 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
         coupling between classes and the change of curvature since are lost, so that
         fitting all rows at once is better where they still exist. Prior precision,
         temperatures, metric and logit scale stay those of the first call, which should
-        therefore hold rows of most classes.
+        therefore hold rows of most classes. So ``set_params`` of `prior_precision`,
+        `prior_shape`, `temperature`, `fit_intercept`, `logit_scale`, `normalize` or
+        `random_state` after it changes the next ``fit`` only.
 
         Parameters
         ----------
@@ -356,7 +360,7 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
             give `prototypes` one more row (array, in sorted order of all labels so far), one
             more label (Prototypes), or one more name (ClassPrompts) before the call.
         classes : array-like, default=None
-            Labels besides those of `y` that the model should know.
+            All labels that the model should know, those without a row in `y`, too.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights.
 
@@ -367,7 +371,8 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
         Raises
         ------
         ValueError
-            If `class_weight` is "balanced".
+            If `class_weight` is "balanced", `y` has labels that are neither in `classes` nor known
+            from before, or labels are of several types.
         """
         self._check_clap()
         if isinstance(self.class_weight, str):
@@ -376,10 +381,14 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
                 "a dict, or sample_weight."
             )
         known = None if classes is None else np.unique(as_labels(classes, "classes"))
+        if known is not None:
+            _check_among(y, known, getattr(self, "classes_", known))
         if not hasattr(self, "_model"):
             problem = self._check(X, y, sample_weight, self.class_weight, known_classes=known)
             return self._fit_posterior(problem, to_be_continued=True)
         old = self.classes_
+        if known is not None:
+            check_one_type(known, old, "classes and those of before")
         known = old if known is None else np.union1d(old, known)
         problem = self._check(
             X, y, sample_weight, self.class_weight, known_classes=known, first=False
@@ -410,7 +419,9 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
         named = isinstance(self.prior_precision, str)
         precision = self.prior_precision
         if not named:
-            precision = one_per_class(precision, problem, "prior_precision", positive=True)
+            precision = one_per_class(
+                precision, problem, self.classes_, "prior_precision", positive=True
+            )
         fitted = fit_posterior(
             with_prior(
                 problem,
@@ -472,3 +483,17 @@ class BayesAdapterClassifier(UncertaintyMixin, LinearAdapterClassifier):
         centred = rows - np.average(rows, axis=0, weights=sample_weight)
         square = np.average(centred**2, weights=np.broadcast_to(sample_weight[:, None], X.shape))
         return 1.0 / (size * np.sqrt(square)) if square > 0 else 1.0
+
+
+def _check_among(y: ArrayLike, classes: np.ndarray, before: np.ndarray) -> None:
+    """Refuse labels that neither `classes` nor earlier batches have."""
+    present = np.unique(as_labels(y))
+    check_one_type(present, classes, "classes and y")
+    known = {*classes.tolist(), *before.tolist()}
+    unknown = [label for label in present.tolist() if label not in known]
+    if unknown:
+        raise ValueError(
+            f"y must hold labels that are in classes, where these are given; got "
+            f"{listing(unknown)}, and classes are {listing(classes)}. Add them to classes, or pass "
+            "classes=None."
+        )

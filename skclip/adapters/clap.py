@@ -50,8 +50,9 @@ class CLAPClassifier(LinearAdapterClassifier):
     ----------
     prototypes : array-like of shape (n_classes, n_features), Prototypes or ClassPrompts
         Text prototypes. The rows of an array belong to the sorted labels of `y`.
-    multipliers : str, float or array-like of shape (n_classes,), default="initial"
-        :math:`\mu_c`, non-negative. "initial" is the mean zero-shot probability (for a class
+    multipliers : str, float, dict or array-like of shape (n_classes,), default="initial"
+        :math:`\mu_c`, non-negative, in the order of ``classes_`` or by label (dict, Series).
+        "initial" is the mean zero-shot probability (for a class
         without rows, the mean over the others); "constant" its mean over classes; "corrected"
         it divided by that mean; "balanced" is 1. "adaptive" starts at "initial" and, after
         every epoch of ``solver="sgd"``, adds the squared distance from the prototype
@@ -250,7 +251,7 @@ class CLAPClassifier(LinearAdapterClassifier):
             scores = cosine_logits(problem.X, problem.prior_mean, problem.logit_scale)
             initial = clap_multipliers(scores, problem.y, problem.sample_weight)
             return multiplier_variant(initial, self.multipliers).clone()
-        return one_per_class(self.multipliers, problem, "multipliers")
+        return one_per_class(self.multipliers, problem, self.classes_, "multipliers")
 
     def _wants_unit_prototypes(self) -> bool:
         return self.solver in ITERATIONS

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 
 from skclip._core.problem import Problem
 from skclip.exceptions import PrototypeMismatchError, PrototypeWarning
@@ -24,7 +23,7 @@ from skclip.utils.labels import (
 )
 from skclip.utils.messages import listing
 
-__all__ = ["are_labelled", "one_per_class", "resolve_classes"]
+__all__ = ["are_labelled", "in_order_of_classes", "one_per_class", "resolve_classes"]
 
 # Of a text that was encoded in batches of different sizes, relative to the largest entry.
 _ROUNDING = 1e-6
@@ -74,11 +73,36 @@ def are_labelled(prototypes: Any) -> bool:
     )
 
 
+def in_order_of_classes(values: Any, classes: np.ndarray, name: str) -> Any:
+    """Values by label, of a dict or a Series, in the order of `classes`; others as they are."""
+    if isinstance(values, Mapping):
+        labels, entries = list(values), list(values.values())
+    elif hasattr(values, "iloc") and values.ndim == 1:
+        labels, entries = values.index.tolist(), values.to_list()
+    else:
+        return values
+    entry_of = dict(zip(labels, entries, strict=True))
+    known = classes.tolist()
+    missing = [label for label in known if label not in entry_of]
+    extra = [label for label in entry_of if label not in set(known)]
+    if missing or extra or len(entry_of) != len(labels):
+        found = f"no entry for {listing(missing)}" if missing else ""
+        found += " and " if missing and extra else ""
+        found += f"entries for {listing(extra)}" if extra else ""
+        found = found or "several for one class"
+        raise ValueError(
+            f"{name} as a dict or Series must have one entry per class, under its label; got "
+            f"{found}. The classes are {listing(classes)}. Pass an array for numbers in that order."
+        )
+    return [entry_of[label] for label in known]
+
+
 def one_per_class(
-    values: ArrayLike, problem: Problem, name: str, *, positive: bool = False
+    values: Any, problem: Problem, classes: np.ndarray, name: str, *, positive: bool = False
 ) -> torch.Tensor:
     """(c,) numbers from one or from c of them, which must be finite and not negative."""
-    values, c = np.asarray(values, dtype=np.float64), problem.n_classes
+    c = problem.n_classes
+    values = np.asarray(in_order_of_classes(values, classes, name), dtype=np.float64)
     if values.shape not in ((), (c,)):
         raise ValueError(
             f"{name} must be a number or have one entry per class, shape ({c},); got shape "

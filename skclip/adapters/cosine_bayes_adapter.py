@@ -45,9 +45,10 @@ class CosineBayesAdapterClassifier(UncertaintyMixin, BaseAdapterClassifier):
     prototypes : array-like of shape (n_classes, n_features), Prototypes or ClassPrompts
         Text prototypes, the prior mean and the start. Their norm scales the prior, so that it
         is kept; :meth:`of_text` takes care of it.
-    prior_precision : "clap", float or array-like of shape (n_classes,), default=1e4
+    prior_precision : "clap", float, dict or array-like of shape (n_classes,), default=1e4
         Precision :math:`\lambda_c` of the prior, in inverse squared weight units: large values
-        hold the weights at the text. "clap" is :math:`2 n \mu_c / c` with :math:`\mu_c` the
+        hold the weights at the text. Numbers per class are in the order of ``classes_``, or by
+        label (dict, Series). "clap" is :math:`2 n \mu_c / c` with :math:`\mu_c` the
         mean zero-shot probability of the true class over class c's rows.
     temperature : float, default=1.0
         Logits are divided by it.
@@ -228,7 +229,7 @@ class CosineBayesAdapterClassifier(UncertaintyMixin, BaseAdapterClassifier):
             precision = zero_shot_precision(problem)
         else:
             precision = one_per_class(
-                self.prior_precision, problem, "prior_precision", positive=True
+                self.prior_precision, problem, self.classes_, "prior_precision", positive=True
             )
         recipe = recipe_of(self)
         kl_scale, kl_weight = self._kl_scale(problem)

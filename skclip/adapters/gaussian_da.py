@@ -11,6 +11,7 @@ from skclip._core.linear.objective import logits
 from skclip._core.methods.gaussian_da import GaussianClasses, choose_weight, left_out_scores
 from skclip._core.problem import Problem
 from skclip.adapters.base import LinearAdapterClassifier, fit_method
+from skclip.adapters.classes import in_order_of_classes
 from skclip.adapters.images import group_codes, image_weight, support_images
 from skclip.adapters.near_text import linear_model
 from skclip.utils.sklearn_private import Interval, StrOptions
@@ -55,8 +56,9 @@ class GaussianDAClassifier(LinearAdapterClassifier):
         Share of the identity in the covariance, fraction in [0, 1]. "auto" is the published
         :math:`d / (n - 1 + d)` with n the sum of the sample weights. With 0 a singular
         covariance is pseudo-inverted.
-    priors : None, "uniform" or array-like of shape (n_classes,), default=None
-        Class priors :math:`\pi`. None takes the shares of the classes in the support,
+    priors : None, "uniform", dict or array-like of shape (n_classes,), default=None
+        Class priors :math:`\pi`, in the order of ``classes_`` or by label (dict, Series).
+        None takes the shares of the classes in the support,
         as LinearDiscriminantAnalysis does (whose covariance changes with given priors; this
         one does not). The published code has "uniform", which is the same where all classes
         have as many images.
@@ -212,7 +214,8 @@ class GaussianDAClassifier(LinearAdapterClassifier):
         elif isinstance(self.priors, str):
             priors = np.ones(c)
         else:
-            priors = np.asarray(self.priors, dtype=np.float64)
+            priors = in_order_of_classes(self.priors, self.classes_, "priors")
+            priors = np.asarray(priors, dtype=np.float64)
             if priors.shape != (c,) or not (priors > 0).all():
                 raise ValueError(
                     f"priors must be {c} positive numbers, one per class in the order of "

@@ -26,6 +26,8 @@ __all__ = ["ProKeRClassifier"]
 _BETAS = (0.5, 0.25, 1.0, 2.0, 4.0)
 _RIDGES = (0.1, 0.01, 0.03, 0.3, 1.0)
 _WIDTH = 1.0
+# Residual weight, whose square is the ridge that fits it.
+_LARGEST = 1e6
 # CLIP's own temperature fits the published scores well; without text nothing is known.
 _TEMPERATURE_WIDTH, _TEMPERATURE_WIDTH_WITHOUT_TEXT = 0.3, 2.0
 # Residuals without text are of the order of 1.
@@ -61,7 +63,7 @@ class ProKeRClassifier(BaseAdapterClassifier):
     temperature : "auto" or float, default="auto"
         :math:`\vartheta`, positive. "auto" minimises the log-loss of the left-out images.
     residual_weight : "auto" or float, default="auto"
-        :math:`\omega`, non-negative; 0 is zero-shot classification. "auto" is the ridge, as in
+        :math:`\omega`, from 0 to 1e6; 0 is zero-shot classification. "auto" is the ridge, as in
         the published code, and 1 without prototypes.
     logit_scale : "auto" or float, default="auto"
         Factor :math:`\tau`. "auto" is the prototypes' (else 100), and 10 without prototypes.
@@ -124,7 +126,7 @@ class ProKeRClassifier(BaseAdapterClassifier):
         "beta": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "ridge": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "temperature": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "residual_weight": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "residual_weight": [StrOptions({"auto"}), Interval(Real, 0, _LARGEST, closed="both")],
     }
 
     def __init__(

@@ -53,6 +53,8 @@ __all__ = ["warn_if_shifted", "warn_if_texts_are_misplaced"]
 _LEAST, _PER_DOUBLING, _PER_CLASS, _MEASURED = 0.22, 0.02, 0.2, 12
 # Standard deviations that a shift of labels must gain to be believed.
 _SIGNIFICANT = 4.0
+# Cosine of what tells the labels 1 and 0 apart with the text of a third class.
+_BINARISED = 0.3
 
 
 def warn_if_texts_are_misplaced(
@@ -104,6 +106,10 @@ def warn_if_shifted(
     """
     means, present = _class_means(X, codes, weight)
     m, c = len(present), len(text)
+    if m == 2 and c > 2 and classes.dtype.kind in "iu":
+        if np.array_equal(classes[present], [0, 1]):
+            _warn_if_binarised(means, present, text, classes)
+        return
     if not (3 <= m < c and classes.dtype.kind in "iu" and np.array_equal(classes, np.arange(c))):
         return
     S = _table(means, text)
@@ -129,6 +135,31 @@ def warn_if_shifted(
             f"the text of {where} label better. {cause}",
             PrototypeWarning,
             stacklevel=2,
+        )
+
+
+def _warn_if_binarised(
+    means: np.ndarray, present: np.ndarray, text: np.ndarray, classes: np.ndarray
+) -> None:
+    """Warn where the labels 0 and 1 say "others" and "this class", not the classes 0 and 1.
+
+    What the two means (2, d) differ in is then the text of a third class, and does not lead from
+    the text of 0 to that of 1.
+    """
+    text = direction(text.astype(np.float64))
+    differs = direction(means[1:] - means[:1])[0]
+    fits = direction(text - text.mean(axis=0)) @ differs
+    fits -= fits.mean()
+    other = int(np.argmax(fits))
+    if fits[other] > _BINARISED and fits[present[1]] - fits[present[0]] < fits[other] / 2:
+        warnings.warn(
+            f"Integer labels must be those of the prototypes; y holds 0 and 1 of {len(classes)} "
+            f"classes, and what its rows of 1 differ in fits the text of {_shown(classes[other])}. "
+            "OneVsRestClassifier, MultiOutputClassifier and other meta-estimators binarise labels "
+            "before they fit. These classifiers are multiclass: fit them without the "
+            "meta-estimator, or pass prototypes=None.",
+            PrototypeWarning,
+            stacklevel=3,
         )
 
 

@@ -28,12 +28,19 @@ class ResultFile:
     path : path-like
     key, values : sequence of str
         Columns that identify a row, and the others.
+    needed : sequence of str, default=()
+        Those of `values` that every version has written.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], key: Sequence[str], values: Sequence[str]
+        self,
+        path: str | os.PathLike[str],
+        key: Sequence[str],
+        values: Sequence[str],
+        needed: Sequence[str] = (),
     ) -> None:
         self.path, self.key, self.columns = Path(path), tuple(key), (*key, *values)
+        self.needed = (*key, *needed)
 
     def read(self) -> dict[tuple[str, ...], Row]:
         """Rows by key. A last line without its end, cut off by a kill, is dropped.
@@ -44,7 +51,7 @@ class ResultFile:
         Raises
         ------
         DatasetError
-            If the file is not such a table.
+            If the file is not such a table, lacks a column, or has two rows of one key.
         """
         content = self.path.read_bytes() if self.path.exists() else b""
         if not content:
@@ -57,19 +64,25 @@ class ResultFile:
                 f"{self.path} must be a table of results in UTF-8; it cannot be read: {error}. "
                 "Move it away."
             ) from error
-        lacking = [name for name in self.key if name not in header]
+        lacking = [name for name in self.needed if name not in header]
         uneven = [number for number, line in enumerate(lines, 2) if len(line) != len(header)]
         if lacking or uneven:
             found = f"no {listing(lacking)}" if lacking else f"others in line {listing(uneven)}"
             raise DatasetError(
-                f"Every line of {self.path} must have the columns {', '.join(self.key)}, ... of "
+                f"Every line of {self.path} must have the columns {', '.join(self.needed)}, ... of "
                 f"results; got {found}. Move it away."
             )
         rows = {}
         for line in lines:
             cells = dict(zip(header, map(text_of_cell, line), strict=True))
             row = {name: cells.get(name, "") for name in self.columns}
-            rows[tuple(row[name] for name in self.key)] = row
+            place = tuple(row[name] for name in self.key)
+            if place in rows:
+                raise DatasetError(
+                    f"{self.path} must have one row for each {', '.join(self.key)}; got two of "
+                    f"{', '.join(place)}. Remove one."
+                )
+            rows[place] = row
         return rows
 
     def replace(self, rows: Iterable[Row]) -> None:
@@ -94,6 +107,8 @@ class ResultFile:
     ) -> None:
         """Append the rows of ``function(*task)`` for all tasks, as they arrive, and sort all.
 
+        Rows whose key the file has are not written a second time.
+
         Parameters
         ----------
         function : callable
@@ -103,12 +118,16 @@ class ResultFile:
         verbose : int, default=1
             Show a progress bar.
         """
-        self.replace(self.read().values())
+        done = self.read()
+        self.replace(done.values())
+        known = set(done)
         jobs = (delayed(function)(*task) for task in tasks)
         results = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs)
         with tqdm(results, total=len(tasks), unit="fit", disable=not verbose) as progress:
             for rows in progress:
-                self.append(rows)
+                new = {tuple(str(row[name]) for name in self.key): row for row in rows}
+                self.append(row for key, row in new.items() if key not in known)
+                known.update(new)
         self.replace(self.read().values())
 
     def _lines(self, rows: Iterable[Row]) -> str:

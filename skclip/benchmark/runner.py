@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from skclip.benchmark.episodes import Episode, draw_support
-from skclip.benchmark.evaluation import KEY, VALUES, Cell, evaluate, made_from
+from skclip.benchmark.evaluation import KEY, METRICS, VALUES, Cell, evaluate, made_from
 from skclip.benchmark.manifest import write_manifest
 from skclip.benchmark.method_registry import CALIBRATORS, METHODS, Method, resolve_methods
 from skclip.benchmark.results import ResultFile
@@ -27,6 +27,7 @@ from skclip.utils.messages import listing
 __all__ = ["prediction_path", "read_results", "run"]
 
 RESULTS = "results.csv"
+_NEEDED = (*METRICS, "status")
 # Of MADE_FROM, in words.
 _DIFFERENT = {
     "weights": "other features",
@@ -127,7 +128,7 @@ def run(
     ):
         sources = read_sources(datasets, out, verbose)
         warn_of_few(sources, shots)
-        results = ResultFile(out / RESULTS, KEY, VALUES)
+        results = ResultFile(out / RESULTS, KEY, VALUES, _NEEDED)
         done = results.read()
         cells = _cells(sources, resolved, shots, seeds, tuple(dict.fromkeys(calibrators)))
         keys = {key for cell in cells for key, _ in cell.tests()}
@@ -286,4 +287,4 @@ def read_results(out: str | PathLike[str]) -> list[dict[str, str]]:
             f"Results must be in a folder with {RESULTS}; got none in {path.parent}. Run the "
             "benchmark with this folder as out."
         )
-    return list(ResultFile(path, KEY, VALUES).read().values())
+    return list(ResultFile(path, KEY, VALUES, _NEEDED).read().values())

@@ -25,6 +25,8 @@ _PLUS = " + "
 _LONGEST = 60
 # No metric, no seconds and no seed are larger: 2**32.
 _LARGEST = 5e9
+_DRAW = ("shots", "seed")
+_INTEGERS = (*_DRAW, "n_test", "n_classes")
 
 
 @dataclass(frozen=True, order=True)
@@ -132,6 +134,7 @@ class Study:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         rows = read_results(folder)
         self.folder = Path(folder).expanduser()
+        _check_statuses(rows, self.folder)
         self._own_methods = read_manifest(self.folder)["methods"]
         self.failed = [row for row in rows if row["status"] != "ok"]
         fine = [row for row in rows if row["status"] == "ok"]
@@ -152,8 +155,8 @@ class Study:
                 f"{self.folder / RESULTS} must have one row for each draw; got two of "
                 f"{listing(twice['method'])}. Remove one."
             )
-        numbers = ["shots", "seed", *METRICS, *MEASURED, *TESTED]
-        frame[numbers] = _numbers(frame[numbers], self.folder)
+        numbers = [*_DRAW, *METRICS, *MEASURED, *TESTED]
+        frame[numbers] = _numbers(frame[numbers], self.folder, fine)
         self.methods = sorted(set(frame["method"]), key=_position)
         order = ["setting", "shots", "method", "seed"]
         places = {method: place for place, method in enumerate(self.methods)}
@@ -249,19 +252,47 @@ class Study:
         return (label if len(label) <= _LONGEST else f"{label[:_LONGEST]}…") + plus + calibrator
 
 
-def _numbers(cells: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """The cells as numbers, NaN where there is none."""
+def _check_statuses(rows: Sequence[dict[str, str]], folder: Path) -> None:
+    for row in rows:
+        if row["status"] not in ("ok", "failed"):
+            raise DatasetError(
+                f"{folder / RESULTS} must hold 'ok' or 'failed' as status; got "
+                f"{listing([row['status']])} in the row {_row_named(row)}. Remove such rows: the "
+                "benchmark computes them again."
+            )
+
+
+def _numbers(cells: pd.DataFrame, folder: Path, rows: Sequence[dict[str, str]]) -> pd.DataFrame:
+    """The cells as numbers, NaN where there is none; `rows` are what they come from."""
     found = cells.apply(pd.to_numeric, errors="coerce")
-    wrong = ((found.isna() | (found.abs() > _LARGEST)) & (cells != "")).to_numpy()
-    wrong[:, :2] |= (found.iloc[:, :2] % 1 != 0) | (found.iloc[:, :2] < [1, 0])
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0]
+    ranges = pd.DataFrame({name: _range(name) for name in cells})
+    wrong = found.isna() | (found < ranges.loc[0]) | (found > ranges.loc[1])
+    whole = [name for name in cells if name in _INTEGERS]
+    wrong[whole] |= found[whole] % 1 != 0
+    wrong &= (cells != "") | cells.columns.isin(_DRAW)
+    if wrong.to_numpy().any():
+        row, column = np.argwhere(wrong.to_numpy())[0]
+        name = cells.columns[column]
+        kind = "an integer" if name in _INTEGERS else "a number"
+        low, high = _range(name)
         raise DatasetError(
-            f"{folder / RESULTS} must hold numbers, and shots and seeds that are integers; got "
-            f"{listing([cells.iat[row, column]])} as {cells.columns[column]}. Remove such rows: "
-            "the benchmark computes them again."
+            f"{folder / RESULTS} must hold numbers in their range: {name} is {kind} from {low:g} "
+            f"to {high:g}; got {listing([cells.iat[row, column]])} in the row "
+            f"{_row_named(rows[row])}. Remove such rows: the benchmark computes them again."
         )
-    return found.astype({"shots": int, "seed": int})
+    return found.astype(dict.fromkeys(_DRAW, int))
+
+
+def _range(name: str) -> tuple[float, float]:
+    """Smallest and largest number that a column can hold."""
+    if name == "brier":
+        return 0, 2
+    low = 1 if name in ("shots", "n_test", "n_classes") else 0
+    return low, 1 if name in {*METRICS, "largest_class"} - {"nll"} else _LARGEST
+
+
+def _row_named(row: dict[str, str]) -> str:
+    return ", ".join(f"{name}={row[name]}" for name in KEY)
 
 
 def _method_of(row: dict[str, str]) -> str:

@@ -7,13 +7,11 @@ from numpy.typing import ArrayLike
 from sklearn.utils import assert_all_finite, column_or_1d
 
 from skclip.utils.arrays import check_total
-from skclip.utils.labels import as_labels, check_labels, label_kind, misspelled
-from skclip.utils.messages import listing
+from skclip.utils.labels import as_labels, check_labels
 
 __all__ = [
     "SelectiveScore",
     "abstention_label",
-    "check_spelling",
     "checked_labels",
     "score_accepted",
     "with_abstentions",
@@ -62,18 +60,6 @@ def checked_labels(y: ArrayLike, *, warn: bool = False) -> np.ndarray:
     assert_all_finite(y, input_name="y")
     check_labels(y)
     return y
-
-
-def check_spelling(y: np.ndarray, classes: np.ndarray) -> None:
-    """Refuse labels that would make every prediction wrong by how they are written."""
-    known = classes.tolist()
-    unknown = [label for label in np.unique(y).tolist() if label not in set(known)]
-    if unknown and (misspelled(unknown, known) or label_kind(unknown[0]) != label_kind(known[0])):
-        raise ValueError(
-            "Labels must be written as the classes of the estimator, in type and spelling; got "
-            f"{listing(unknown)}, and the classes are {listing(known)}. Pass labels as those "
-            "that the estimator was fitted with."
-        )
 
 
 def abstention_label(

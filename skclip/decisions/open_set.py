@@ -15,7 +15,6 @@ from skclip.adapters.base import fit_method
 from skclip.adapters.images import group_codes
 from skclip.decisions.abstention import (
     abstention_label,
-    check_spelling,
     checked_labels,
     with_abstentions,
 )
@@ -25,6 +24,7 @@ from skclip.decisions.outliers import KINDS, KINDS_OF_LOGITS, ood_score, resolve
 from skclip.decisions.unseen import check_unseen_features
 from skclip.decisions.wrapped import PassesProbabilities, unwrap
 from skclip.exceptions import GuaranteeWarning
+from skclip.utils.labels import check_spelling
 from skclip.utils.sklearn_private import HasMethods, Interval, StrOptions, safe_indexing
 
 __all__ = ["OpenSetClassifier", "score_threshold"]

@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import ShuffleSplit
 from sklearn.utils import Bunch, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
@@ -20,18 +19,19 @@ from skclip.adapters.images import group_codes
 from skclip.decisions.abstention import (
     SelectiveScore,
     abstention_label,
-    check_spelling,
     checked_labels,
     score_accepted,
     with_abstentions,
 )
 from skclip.decisions.drift import Drift, compare_confidences
+from skclip.decisions.held_out import held_out_rows, tell_of_held_out
 from skclip.decisions.left_out_scores import fit_and_leave_out
 from skclip.decisions.risk_control import certify, coverage_threshold, nothing_certified
 from skclip.decisions.selection_scores import SELECTION_SCORES, called_score
 from skclip.decisions.unseen import check_unseen_features
 from skclip.decisions.wrapped import PassesProbabilities
 from skclip.exceptions import GuaranteeWarning
+from skclip.utils.labels import check_spelling
 from skclip.utils.messages import listing
 from skclip.utils.sklearn_private import (
     HasMethods,
@@ -272,10 +272,10 @@ class SelectiveClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMix
             check_unseen_features(self.estimator_, X)
             check_spelling(y, self.classes_)
         else:
-            size, seed = self.calibration_size, self.random_state
-            train, calibration = next(ShuffleSplit(1, test_size=size, random_state=seed).split(X))
+            train, calibration = held_out_rows(X, self.calibration_size, self.random_state)
             kept = check_method_params(X, fit_params, indices=train)
-            self._fit_estimator(safe_indexing(X, train), y[train], kept)
+            with tell_of_held_out(y, train):
+                self._fit_estimator(safe_indexing(X, train), y[train], kept)
             X, y = safe_indexing(X, calibration), y[calibration]
         self._calibrate(*self._most_probable(X), y)
         return self

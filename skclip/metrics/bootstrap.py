@@ -127,6 +127,10 @@ def bootstrap_interval(
     kwargs["labels"] = np.unique(y) if labels is None else np.asarray(labels)
     check_predictions(y, proba, kwargs["labels"], sample_weight)
     _check(confidence_level, n_resamples, method)
+    if len(y) < 2:
+        raise ValueError(
+            f"An interval needs at least two samples to resample; got {len(y)}. Score more samples."
+        )
     weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
 
     def value(rows: NDArray[np.intp]) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skclip.metrics.probabilities import Float, Labels, check_predictions, in_order, in_range
-from skclip.utils.labels import as_labels
+from skclip.utils.labels import as_labels, check_spelling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,6 +63,7 @@ def class_table(
     table = numbers_by_class(codes, predicted, confidence, names)
     if y_train is not None:
         train = as_labels(y_train, "y_train")
+        check_spelling(train, names, "y_train")
         table["shots"] = [np.count_nonzero(train == name) for name in names]
     return table
 

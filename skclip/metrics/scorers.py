@@ -27,7 +27,7 @@ from skclip.metrics.risk_coverage_area import (
     excess_aurc,
 )
 from skclip.metrics.smooth_calibration import smooth_calibration_error
-from skclip.utils.labels import as_labels
+from skclip.utils.labels import as_labels, check_spelling
 from skclip.utils.sklearn_private import BaseScorer
 
 __all__ = ["get_scorer", "get_scorer_names"]
@@ -143,6 +143,7 @@ class _ProbabilityScorer(BaseScorer):
         self, method_caller: Any, estimator: Any, X: Any, y_true: ArrayLike, **kwargs: Any
     ) -> float:
         check_has_probabilities(estimator)
+        check_spelling(as_labels(y_true, "y_true"), estimator.classes_, "y_true")
         if len(estimator.classes_) > 2:
             # The cache that all scorers of an evaluation share: one pass over the images.
             proba = method_caller(estimator, "predict_proba", X, pos_label=None)

@@ -14,6 +14,8 @@ from skclip.utils.messages import listing
 
 __all__ = [
     "as_labels",
+    "check_one_type",
+    "check_spelling",
     "check_labels",
     "encoding_hint",
     "label_kind",
@@ -76,11 +78,42 @@ def check_labels(y: ArrayLike) -> None:
         check_classification_targets(y)
 
 
+def check_spelling(y: ArrayLike, classes: np.ndarray, name: str = "Labels") -> None:
+    """Refuse labels that would make every prediction wrong by how they are written."""
+    known = classes.tolist()
+    unknown = [label for label in np.unique(y).tolist() if label not in set(known)]
+    if unknown and (misspelled(unknown, known) or label_kind(unknown[0]) != label_kind(known[0])):
+        raise ValueError(
+            f"{name} must be written as the classes that are predicted, in type and spelling; got "
+            f"{listing(unknown)}, and the classes are {listing(known)}. Pass labels as those "
+            "that the estimator was fitted with."
+        )
+
+
+def check_one_type(labels: ArrayLike, known: ArrayLike, name: str) -> None:
+    """Refuse labels (n,) of another type than those known, which NumPy would mix as strings."""
+    both = [{_type_of(label) for label in np.unique(part).tolist()} for part in (known, labels)]
+    if both[0] and both[1] and both[0] != both[1]:
+        kinds = listing(sorted(both[0] | both[1]))
+        raise ValueError(
+            f"{name} must hold labels of one type; got {kinds}. Convert them all, for instance "
+            "with str(label)."
+        )
+
+
 def encoding_hint(labels: ArrayLike) -> str:
     """What has happened, if labels that nobody knows are the codes 0, 1, ... of others; or ""."""
     labels = np.unique(labels)
     if labels.dtype.kind not in "iu" or not np.array_equal(labels, np.arange(len(labels))):
         return ""
+    if len(labels) == 2:
+        return (
+            " Labels of 0 and 1 are made by OneVsRestClassifier, MultiOutputClassifier and other "
+            "meta-estimators that binarise: fit this multiclass classifier without them, or pass "
+            "prototypes=None. If y has two classes in all, they are the codes that "
+            "VotingClassifier, StackingClassifier and others give them: pass a plain array of "
+            "both prototypes in sorted order of the labels."
+        )
     return (
         " These labels are codes: VotingClassifier, StackingClassifier, BaggingClassifier and "
         "cross_val_predict(method='predict_proba') encode labels as 0, 1, ... in sorted order "
@@ -99,6 +132,11 @@ def label_kind(label: Any) -> str:
         if isinstance(label, bool | int | float | np.number | np.bool_)
         else (type(label).__name__)
     )
+
+
+def _type_of(label: Any) -> str:
+    """ "bool" or :func:`label_kind`, as True is no class 1."""
+    return "bool" if isinstance(label, bool) else label_kind(label)
 
 
 def misspelled(unknown: Iterable[Any], known: Iterable[Any]) -> list[tuple[Any, Any]]:

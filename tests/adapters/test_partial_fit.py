@@ -185,3 +185,29 @@ def test_a_refused_batch_leaves_the_model_as_it_was(task):
 def test_balanced_weights_are_refused(task):
     with pytest.raises(ValueError, match="class_weight='balanced' needs all rows at once"):
         adapter_for(task.text, class_weight="balanced").partial_fit(task.X, task.y)
+
+
+def test_batches_have_labels_of_one_type(task):
+    """NumPy would make strings of all, and 0 and "class 0" two classes."""
+    names = np.char.mod("class %d", task.y)
+    one_type = r"must hold labels of one type; got .* Convert them all, for instance with str\("
+    for first, then in [(names, task.y), (task.y, names), (task.y, task.y > 0)]:
+        adapter = BayesAdapterClassifier().partial_fit(task.X, first)
+        before = adapter.classes_
+        with pytest.raises(ValueError, match=one_type):
+            adapter.partial_fit(task.X, then)
+        assert adapter.classes_ is before
+        with pytest.raises(ValueError, match=one_type):
+            BayesAdapterClassifier().partial_fit(task.X, first, classes=np.unique(then))
+    adapter = BayesAdapterClassifier().partial_fit(task.X, task.y)
+    with pytest.raises(ValueError, match=one_type):
+        adapter.partial_fit(task.X, task.y, classes=["class 0"])
+
+
+def test_labels_that_are_not_among_the_classes_given_are_refused(task):
+    some = task.y < 2
+    with pytest.raises(ValueError, match=r"in classes, where .* and classes are 0, 1\. Add"):
+        BayesAdapterClassifier().partial_fit(task.X, task.y, classes=[0, 1])
+    adapter = BayesAdapterClassifier().partial_fit(task.X[some], task.y[some], classes=[0, 1])
+    adapter.partial_fit(task.X[some], task.y[some], classes=[2])
+    np.testing.assert_array_equal(adapter.classes_, [0, 1, 2])

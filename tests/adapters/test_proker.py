@@ -124,3 +124,11 @@ def test_chunks_account_for_the_kernel_matrix(task, monkeypatch):
     sizes = [len(rows) for _, rows, _ in ours._in_chunks(task.X_test)]
     assert max(sizes) * 8 * 24 <= 10 * 8 * 24
     np.testing.assert_allclose(ours.predict_proba(task.X_test), whole, rtol=1e-7)
+
+
+def test_a_residual_weight_out_of_range_is_refused_with_the_range(task):
+    """Its square was no number."""
+    with pytest.raises(ValueError, match=r"'residual_weight' parameter .* \[0\.?0?, 1000000\.0\]"):
+        ProKeRClassifier(task.text, residual_weight=1e300).fit(task.X, task.y)
+    classifier = ProKeRClassifier(task.text, residual_weight=1e6).fit(task.X, task.y)
+    assert np.isfinite(classifier.predict_proba(task.X_test)).all()

@@ -4,9 +4,11 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.multiclass import OneVsRestClassifier
 
 from skclip import BayesAdapterClassifier, Prototypes, ZeroShotClassifier
 from skclip.adapters.text_order import warn_if_shifted, warn_if_texts_are_misplaced
+from skclip.datasets import make_clip_features
 from skclip.exceptions import PrototypeMismatchError, PrototypeWarning
 
 
@@ -156,3 +158,37 @@ def test_another_order_of_few_classes_is_seen_more_often_than_not(
         assert not warned(rows, codes, text[others])
         seen += len(warned(rows, codes, np.roll(text[classes], 1, axis=0)))
     assert seen >= least * 40
+
+
+def test_labels_that_one_versus_rest_made_are_seen():
+    """Its 0 and 1 have prototypes, those of two other classes: accuracy was that of chance."""
+    task = make_clip_features(6, 5, n_features=40, n_informative=16, random_state=0)
+    prototypes = dict(enumerate(task.prototypes))
+    with pytest.warns(PrototypeWarning, match="OneVsRestClassifier, MultiOutputClassifier"):
+        OneVsRestClassifier(ZeroShotClassifier(prototypes)).fit(task.X, task.y)
+    two = task.y < 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ZeroShotClassifier(prototypes).fit(task.X[two], task.y[two])
+    names = np.char.mod("class %d", task.y)
+    named = dict(zip(np.unique(names), task.prototypes, strict=True))
+    with pytest.raises(PrototypeMismatchError, match="without them, or pass prototypes=None"):
+        OneVsRestClassifier(ZeroShotClassifier(named)).fit(task.X, names)
+
+
+@pytest.mark.feature_sets
+@pytest.mark.parametrize("name", ["pets25_vitb32", "cifar10_laion_vitb32", "caltech69_vitb32"])
+def test_two_classes_of_many_are_not_taken_for_binarised_labels(feature_sets, name):
+    X, y, text = load(feature_sets, name)
+    seen = 0
+    for seed in range(50):
+        chosen = np.random.default_rng(seed).permutation(len(text))[:8]
+        rows, labels = draw(X, y, 4, seed)
+        kept = np.isin(labels, chosen)
+        rows, codes = rows[kept], np.argmax(labels[kept, None] == chosen, axis=1)
+        two = codes < 2
+        assert not warned(rows[two], codes[two], text[chosen], warn_if_shifted)
+        unrelated = np.random.default_rng(seed).normal(size=text[chosen].shape)
+        assert not warned(rows[two], codes[two], unrelated, warn_if_shifted)
+        seen += bool(warned(rows, (codes == 5).astype(int), text[chosen], warn_if_shifted))
+    assert seen > 25

@@ -267,6 +267,14 @@ WRONG_CELLS = {
     ("shots", ""),
     ("seed", "first"),
     ("n_classes", "many"),
+    ("accuracy", "1.866"),
+    ("brier", "2.1"),
+    ("nll", "-0.5"),
+    ("sample_coverage_80", "80"),
+    ("n_test", "-30"),
+    ("n_test", "29.5"),
+    ("largest_class", "3"),
+    ("predict_seconds", "-1"),
 }
 
 
@@ -279,7 +287,26 @@ def test_cells_that_are_no_numbers_have_code_1(folder, tmp_path, column, cell):
     (tmp_path / "results.csv").write_text("\n".join(lines) + "\n")
     code, error = ended("report", tmp_path)
     assert code == 1, error
-    assert "must hold numbers" in error
+    assert "must hold numbers in their range: " + column in error
+    assert f"seed={cells[header.split(',').index('seed')]}, method={cells[5]}" in error
+
+
+def test_results_of_other_columns_statuses_and_rows_have_code_1(folder, tmp_path):
+    header, first, *rest = (folder / "results" / "results.csv").read_text().splitlines()
+    status = header.split(",").index("status")
+    cells = first.split(",")
+    cells[status] = "maybe"
+    changed = {
+        "no accuracy": [header.replace(",accuracy,", ",Accuracy,"), first, *rest],
+        "no status": [header.replace(",status,", ",state,"), first, *rest],
+        "got 'maybe' in the row dataset=": [header, ",".join(cells), *rest],
+        "got two of ": [header, first, first, *rest],
+    }
+    for message, lines in changed.items():
+        (tmp_path / "results.csv").write_text("\n".join(lines) + "\n")
+        code, error = ended("report", tmp_path)
+        assert code == 1, error
+        assert message.replace("no ", "no '") in error or message in error
 
 
 def test_damaged_predictions_have_code_1_and_say_which(folder, tmp_path):

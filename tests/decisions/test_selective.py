@@ -25,7 +25,7 @@ from skclip import (
     ZeroShotClassifier,
 )
 from skclip.datasets import make_clip_features
-from skclip.exceptions import DriftWarning, GuaranteeWarning
+from skclip.exceptions import DriftWarning, GuaranteeWarning, PrototypeMismatchError
 from skclip.metrics import risk_coverage_curve
 
 # Abstentions are -1 by default, which one of the checks has as a class.
@@ -428,7 +428,7 @@ def test_labels_in_another_spelling_or_type_are_not_taken_for_errors(names, writ
     classifier = BayesAdapterClassifier(prior_precision=1.0, temperature=1.0).fit(data.X, y)
     selective = SelectiveClassifier(FrozenEstimator(classifier), coverage=0.9)
     rows, truth = data.X_test, np.asarray(names)[data.y_test % 4]
-    message = "Labels must be written as the classes of the estimator, in type and spelling; got"
+    message = "Labels must be written as the classes that are predicted, in type and spelling; got"
     with pytest.raises(ValueError, match=message):
         selective.fit(rows, written(truth))
     selective.fit(rows, truth)
@@ -585,3 +585,13 @@ def test_left_out_confidences_are_no_measure_of_drift(support):
     ).fit(support.X, support.y)
     with pytest.raises(ValueError, match="check_drift compares with calibration rows that are not"):
         selective.check_drift(support.X_test)
+
+
+def test_classes_that_calibration_has_taken_are_named():
+    """The rows that are counted are not those that the user has passed."""
+    data = make_clip_features(2, 5, random_state=0)
+    options = {"coverage": 0.5, "calibration_size": 7, "random_state": 0}
+    labelled = ZeroShotClassifier(Prototypes(data.prototypes, range(5)))
+    SelectiveClassifier(labelled, **options).fit(data.X, data.y)
+    with pytest.raises(PrototypeMismatchError, match=r"held out for calibration\. Pass more rows"):
+        SelectiveClassifier(ZeroShotClassifier(data.prototypes), **options).fit(data.X, data.y)

@@ -184,6 +184,18 @@ def test_a_damaged_or_foreign_manifest_is_an_error(text, used, files, tmp_path):
     assert (out / "manifest.json").read_text() == text
 
 
+def test_a_file_or_a_folder_in_the_place_of_the_other_is_an_error_and_stays(files, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for out in (file, file / "below"):
+        with pytest.raises(EmbedError, match=r"out must be a folder, or not exist; "):
+            embed_files(files, out, on_error="skip", **MODEL)
+    assert file.read_text() == "mine"
+    (tmp_path / "out" / "features.npy").mkdir(parents=True)
+    with pytest.raises(EmbedError, match=r"features\.npy must be a file .* it is a folder"):
+        embed_files(files, tmp_path / "out", on_error="skip", **MODEL)
+
+
 # Where and with what it was started
 
 

@@ -166,3 +166,8 @@ def test_a_metric_that_does_not_vary_has_no_bca_interval():
 def test_bad_parameters_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         bootstrap_interval(accuracy, *sample(10), **change)
+
+
+def test_one_sample_cannot_be_resampled():
+    with pytest.raises(ValueError, match="needs at least two samples to resample; got 1. Score"):
+        bootstrap_interval(accuracy, [0], [[0.6, 0.4]], labels=[0, 1])

@@ -238,7 +238,7 @@ def embed_files(
         on_error=on_error,
     )
     share = range(rank, job.n_shards, world_size)
-    job.out.mkdir(parents=True, exist_ok=True)
+    job.make_folder()
     # Equal calls take turns; calls of other ranks work at the same time, but for the moments in
     # which the folder is looked at and the shards are merged.
     own = job.lock_file(f"-{rank}-of-{world_size}")

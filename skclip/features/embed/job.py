@@ -120,6 +120,27 @@ class Job:
     def lock_file(self, name: str = "") -> Path:
         return self.out / f".lock{name}"
 
+    def make_folder(self) -> None:
+        """The output folder, if nothing else lies where it and its features belong.
+
+        Raises
+        ------
+        EmbedError
+            If `out`, or a folder above it, is a file, or ``features.npy`` a folder.
+        """
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as exc:
+            raise EmbedError(
+                f"out must be a folder, or not exist; {str(self.out)!r} is a file, or lies below "
+                "one. Pass another folder."
+            ) from exc
+        if self.features_file.is_dir():
+            raise EmbedError(
+                f"{self.features_file} must be a file that embed_files wrote; it is a folder. "
+                "Remove it, or pass another folder."
+            )
+
     def claim(self, *, resume: bool) -> None:
         """Make the folder this job's, or refuse.
 
