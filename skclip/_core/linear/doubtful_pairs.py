@@ -228,9 +228,7 @@ class _Pairs:
             out[where] = torch.bmm(values[where].view(b, 1, m), block).view(-1)
         return out
 
-    def force(
-        self, rows: Rows, scores: Tensor, log_total: Tensor, target: Tensor
-    ) -> Tensor | None:
+    def force(self, rows: Rows, scores: Tensor, log_total: Tensor, target: Tensor) -> Tensor | None:
         """S w (k,) of ``(I + K S) w = target``, by conjugate gradients in the product w' S w.
 
         None where they do not get there: with nearly no prior, K is worse conditioned than any
