@@ -56,8 +56,10 @@ $(OLDEST)/.test: tests/oldest.txt $(VENV)/.test
 	$(OLDEST)/bin/python -m pip install --quiet --progress-bar off -r tests/oldest.txt -e .
 	@touch $@
 
+# Without the scripts of benchmarks/, which need not run with every version.
 test-oldest: $(OLDEST)/.test
-	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n auto -m "not slow" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n auto -m "not slow" \
+		--ignore=tests/test_benchmarks.py $(PYTEST_ARGS)
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest tests/distributed $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint
