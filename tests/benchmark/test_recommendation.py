@@ -108,9 +108,9 @@ def test_of_tied_methods_the_simplest_is_recommended(tmp_path, methods, best):
     assert recommend(write_results(tmp_path, known(methods=methods))).method == best
 
 
-@pytest.mark.parametrize(("last", "best"), [(0.008, "gda"), (0.014, "bayes")])
+@pytest.mark.parametrize(("last", "best"), [(0.009, "gda"), (0.014, "bayes")])
 def test_a_tie_is_within_one_standard_error_of_the_paired_differences(tmp_path, last, best):
-    """Means 0.0045 and 0.0060; standard errors 0.0049 and 0.0054."""
+    """Means 0.0048 and 0.0060; standard errors 0.0049 and 0.0054."""
     rows = [row("bayes", seed=seed, nll=0.2) for seed in range(4)]
     rows += [row("gda", seed=s, nll=0.2 + d) for s, d in enumerate((0.01, 0.01, -0.01, last))]
     found = recommend(write_results(tmp_path, rows))
