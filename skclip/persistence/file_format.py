@@ -41,6 +41,11 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The document and the arrays, checked against version and checksum."""
     if not path.exists():
         raise FileNotFoundError(f"path must name an existing file; {str(path)!r} is missing.")
+    if path.is_dir():
+        raise PersistenceError(
+            f"path must name a file that skclip.save wrote; {str(path)!r} is a folder. Name the "
+            "file in it."
+        )
     try:
         with safe_open(path, framework="numpy") as file:
             document = _parse((file.metadata() or {}).get(_KEY), path)

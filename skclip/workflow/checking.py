@@ -139,6 +139,7 @@ def _of_files(check: DatasetCheck, found: FoundImages) -> Iterator[Finding]:
     for kind, why in (("hidden", "hidden"), ("links", "links to folders"), ("excluded",) * 2):
         yield _finding(kind, map(check.shown, found.places.get(why, ())))
     yield _finding("masks", map(check.shown, _masks(found)))
+    yield _finding("line breaks", [check.shown(path) for path in check.facts if "\n" in path])
     if check.dataset is not None and check.source.is_dir():
         taken = set(check.facts)
         outside = [path for path in found.paths if str(path) not in taken]

@@ -29,6 +29,9 @@ KINDS: dict[str, Kind] = {
     "conflicting labels": Kind(
         "error", "images have a copy in another class", "fit uses none of the copies"
     ),
+    "line breaks": Kind(
+        "warning", "file names hold a line break", "predict and embed refuse them: rename the files"
+    ),
     "spaces in names": Kind(
         "warning",
         "classes have names with spaces at an end",

@@ -46,6 +46,11 @@ def test_the_error_is_one_of_skclip_and_a_value_error():
     assert issubclass(PersistenceError, ValueError)
 
 
+def test_a_folder_is_not_a_file(tmp_path):
+    with pytest.raises(PersistenceError, match="is a folder. Name the file in it"):
+        skclip.load(tmp_path)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"path must name an existing file; '.*none'"):
         skclip.load(tmp_path / "none")

@@ -1,6 +1,7 @@
 """What a check of images finds: every planted fault, and nothing in a clean folder."""
 
 import csv
+import sys
 import time
 
 import numpy as np
@@ -129,6 +130,15 @@ def test_names_with_spaces_at_an_end_are_said(tmp_path):
         for k in range(2):
             photograph(10 * i + k).save(tmp_path / name / f"{k}.png")
     assert found_in(check_dataset(tmp_path)) == {"spaces in names": {"cat "}}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such names on this system")
+def test_line_breaks_in_names_are_said_before_predict_refuses_them(tmp_path):
+    root = write_clean(tmp_path, 8)
+    first = sorted(root.rglob("*.jpg"))[0]
+    first.rename(first.with_name("a\nb.jpg"))
+    (item,) = found_in(check_dataset(root))["line breaks"]
+    assert item.endswith("a\nb.jpg")
 
 
 def test_a_format_with_two_names_is_no_wrong_ending(tmp_path):
