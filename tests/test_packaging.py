@@ -20,7 +20,7 @@ OF_DEVELOPERS = {"test", "docs", "lint", "dist"}
 # others, for tests of what their columns hold: `make test-oldest` takes those of today.
 NOT_PINNED = {
     *("torch", "torchvision", "onnx", "onnxruntime", "onnxscript"),
-    *("polars", "datasets"),
+    *("polars", "datasets", "skore"),
 }
 
 
