@@ -21,26 +21,20 @@ The results go to ``benchmarks/results/label_shift.csv``, so that a stopped run 
 ``docs/tables/label_shift.rst``.
 """
 
-import argparse
-import tempfile
 from itertools import product
-from pathlib import Path
 
 import numpy as np
+from cell_runs import run_cells
 from real_features import SHOTS, SINGLE_VIEW, Cell, load, support
 from result_files import (
-    RESULTS,
-    environment,
     geometric_mean,
     measure,
     plain_table,
-    write_json,
     write_table,
 )
 from scipy.optimize import nnls
 
 from skclip import BayesAdapterClassifier, LabelShiftClassifier
-from skclip.benchmark import ResultFile
 from skclip.benchmark.rendering import list_table
 from skclip.decisions.left_out_fits import leave_out
 from skclip.decisions.left_out_scores import left_out_log_proba
@@ -186,26 +180,17 @@ def report(rows, write):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one cell, no file")
-    parser.add_argument("--report", action="store_true", help="fit nothing: tables from the CSV")
-    parser.add_argument("--n-jobs", type=int, default=1)
-    arguments = parser.parse_args()
-    if arguments.quick:
-        with tempfile.TemporaryDirectory() as folder:
-            run(arguments, Path(folder), [("cifar10", 4, 0)])
-    else:
-        run(arguments, RESULTS, list(product(SINGLE_VIEW, SHOTS, SEEDS)))
-
-
-def run(arguments, folder, tasks):
-    results = ResultFile(folder / "label_shift.csv", KEY, VALUES)
-    complete = {(*key[:2], key[3]) for key in results.read()}
-    tasks = [task for task in tasks if tuple(map(str, task)) not in complete]
-    if tasks and not arguments.report:
-        write_json(results.path.with_suffix(".json"), environment(fits=len(tasks)))
-        results.extend(run_one, tasks, n_jobs=arguments.n_jobs)
-    report(list(results.read().values()), write=not arguments.quick)
+    run_cells(
+        "label_shift",
+        KEY,
+        VALUES,
+        run_one,
+        report,
+        tasks=list(product(SINGLE_VIEW, SHOTS, SEEDS)),
+        quick=[("cifar10", 4, 0)],
+        about=__doc__,
+        task_of=lambda key: (*key[:2], key[3]),
+    )
 
 
 if __name__ == "__main__":

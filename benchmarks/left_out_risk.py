@@ -24,19 +24,16 @@ The results go to ``benchmarks/results/left_out_risk.csv``, so that a stopped ru
 ``docs/tables/left_out_risk.rst``.
 """
 
-import argparse
-import tempfile
 from itertools import product
-from pathlib import Path
 
 import numpy as np
+from cell_runs import run_cells
 from real_features import SHOTS, SINGLE_VIEW, Cell, draw_support, load, support
-from result_files import RESULTS, environment, plain_table, write_json, write_table
+from result_files import plain_table, write_table
 from scipy.stats import binom
 from selective_risk import oracle
 
 from skclip import BayesAdapterClassifier
-from skclip.benchmark import ResultFile
 from skclip.benchmark.rendering import list_table
 from skclip.decisions.left_out_scores import fit_and_leave_out
 from skclip.decisions.risk_control import certify
@@ -175,26 +172,16 @@ def report(rows, write):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one cell, no file")
-    parser.add_argument("--report", action="store_true", help="fit nothing: tables from the CSV")
-    parser.add_argument("--n-jobs", type=int, default=1)
-    arguments = parser.parse_args()
-    if arguments.quick:
-        with tempfile.TemporaryDirectory() as folder:
-            run(arguments, Path(folder), [("food9", 16, 0)])
-    else:
-        run(arguments, RESULTS, list(product(SINGLE_VIEW, SHOTS, range(DRAWS))))
-
-
-def run(arguments, folder, tasks):
-    results = ResultFile(folder / "left_out_risk.csv", KEY, VALUES)
-    complete = {key[:3] for key in results.read()}
-    tasks = [task for task in tasks if tuple(map(str, task)) not in complete]
-    if tasks and not arguments.report:
-        write_json(results.path.with_suffix(".json"), environment(fits=len(tasks)))
-        results.extend(run_one, tasks, n_jobs=arguments.n_jobs)
-    report(list(results.read().values()), write=not arguments.quick)
+    run_cells(
+        "left_out_risk",
+        KEY,
+        VALUES,
+        run_one,
+        report,
+        tasks=list(product(SINGLE_VIEW, SHOTS, range(DRAWS))),
+        quick=[("food9", 16, 0)],
+        about=__doc__,
+    )
 
 
 if __name__ == "__main__":

@@ -14,18 +14,15 @@ All three have the same score, "margin" (the default) or "lac". The results go t
 ``docs/tables/prediction_sets.rst``.
 """
 
-import argparse
-import tempfile
 import time
 from itertools import product
-from pathlib import Path
 
 import numpy as np
+from cell_runs import run_cells
 from real_features import SHOTS, SINGLE_VIEW, Cell, load, support
-from result_files import RESULTS, environment, plain_table, write_json, write_table
+from result_files import plain_table, write_table
 
 from skclip import BayesAdapterClassifier, PredictionSetClassifier
-from skclip.benchmark import ResultFile
 from skclip.benchmark.rendering import list_table
 from skclip.datasets import make_clip_features
 from skclip.decisions.conformity_scores import SCORES
@@ -142,26 +139,16 @@ def speed():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one cell, no file")
-    parser.add_argument("--report", action="store_true", help="fit nothing: tables from the CSV")
-    parser.add_argument("--n-jobs", type=int, default=1)
-    arguments = parser.parse_args()
-    if arguments.quick:
-        with tempfile.TemporaryDirectory() as folder:
-            run(arguments, Path(folder), [("food9", 2, 0)])
-    else:
-        run(arguments, RESULTS, list(product(SINGLE_VIEW, SHOTS, SEEDS)))
-
-
-def run(arguments, folder, tasks):
-    results = ResultFile(folder / "prediction_sets.csv", KEY, VALUES)
-    complete = {key[:3] for key in results.read()}
-    tasks = [task for task in tasks if tuple(map(str, task)) not in complete]
-    if tasks and not arguments.report:
-        write_json(results.path.with_suffix(".json"), environment(fits=len(tasks)))
-        results.extend(run_one, tasks, n_jobs=arguments.n_jobs)
-    report(list(results.read().values()), write=not arguments.quick)
+    run_cells(
+        "prediction_sets",
+        KEY,
+        VALUES,
+        run_one,
+        report,
+        tasks=list(product(SINGLE_VIEW, SHOTS, SEEDS)),
+        quick=[("food9", 2, 0)],
+        about=__doc__,
+    )
 
 
 if __name__ == "__main__":
