@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -210,7 +211,7 @@ def solve_map(
         span = Span.of(problem)
     objective = _Objective(problem, span)
     coordinates = objective.origin() if start is None else start
-    goal = DEFAULT_TOL * objective.share_of_tolerance() ** 0.5 if tol is None else tol
+    goal = DEFAULT_TOL * objective.share_of_tolerance**0.5 if tol is None else tol
     descended = 0
     if tol is None and solver == "newton-cg" and start is None and objective.suits_pairs:
         first = objective.descend(max_iter, callback)
@@ -302,7 +303,7 @@ class _Objective:
                 callback(iteration, value, self.certificate(gradient))
 
         # The decrement is of a Hessian without its smallest parts: an estimate.
-        enough = 0.3 * NATS_PER_ROW * self.total_weight * self.share_of_tolerance()
+        enough = 0.3 * NATS_PER_ROW * self.total_weight * self.share_of_tolerance
         found = doubtful_pairs.descend(
             rows, self.base.clone(), enough=enough, max_iter=max_iter, callback=report
         )
@@ -310,6 +311,7 @@ class _Objective:
         certificate = self.certificate(found.gradient)
         return Minimum(found.point, found.objective, certificate, found.n_iter, status)
 
+    @cached_property
     def share_of_tolerance(self) -> float:
         """Of what the objective may be off by: 1, or less under a prior that is hardly there.
 
