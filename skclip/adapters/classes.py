@@ -22,6 +22,7 @@ from skclip.utils.labels import (
     pair_shown,
 )
 from skclip.utils.messages import listing
+from skclip.utils.rows import equal_rows
 
 __all__ = ["are_labelled", "in_order_of_classes", "one_per_class", "resolve_classes"]
 
@@ -234,13 +235,10 @@ def _warn_of_equal(prototypes: Prototypes) -> None:
     """Warn of classes that no text tells apart, up to rounding."""
     told = prototypes.vectors.any(axis=1)  # a zero row is no text at all
     vectors, labels = prototypes.vectors[told], prototypes.labels[told]
-    # Equal rows are neighbours in the order of a projection.
-    order = np.argsort(vectors @ np.random.default_rng(0).normal(size=vectors.shape[1]))
-    gaps = np.abs(np.diff(vectors[order], axis=0)).max(axis=1, initial=0.0)
-    same = np.flatnonzero(gaps <= _ROUNDING * np.abs(vectors).max(initial=0.0))
-    if not len(same):
+    group = equal_rows(vectors, _ROUNDING)
+    equal = labels[np.bincount(group)[group] > 1]
+    if not len(equal):
         return
-    equal = labels[np.sort(np.unique(order[[same, same + 1]]))]
     warnings.warn(
         f"Every class needs a prototype of its own; among those of {listing(equal)} there are "
         "equal ones. Until images tell them apart they have the same probability. Give them names "

@@ -45,6 +45,8 @@ def are_repeated(X: np.ndarray, others: np.ndarray, tolerance: float = 1e-5) -> 
 def equal_rows(X: np.ndarray, tolerance: float = 1e-5) -> np.ndarray:
     """A number for each row of `X` (n, d), the same for rows that are equal up to rounding: (n,).
 
+    Numbers are 0, 1, ... without a gap.
+
     `tolerance` is that of :func:`are_repeated`.
     """
     if not X.size:

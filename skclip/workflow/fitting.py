@@ -237,12 +237,11 @@ def _without_copies(rows: dict[str, _Rows]) -> dict[str, _Rows]:
     """What :meth:`DatasetCheck.usable` leaves of images, as far as features tell."""
     train = rows["train"]
     group = equal_rows(train.X)
-    _, first, code = np.unique(group, return_index=True, return_inverse=True)
-    first_of_group = first[code]
-    conflict = np.zeros(len(first), bool)
-    np.logical_or.at(conflict, code, train.y != train.y[first_of_group])
+    first_of_group = np.unique(group, return_index=True)[1][group]
+    conflict = np.zeros(len(train.y), bool)
+    np.logical_or.at(conflict, group, train.y != train.y[first_of_group])
     kept = {split: ~are_repeated(r.X, train.X) for split, r in rows.items() if split != "train"}
-    kept["train"] = (first_of_group == np.arange(len(train.y))) & ~conflict[code]
+    kept["train"] = (first_of_group == np.arange(len(train.y))) & ~conflict[group]
     left_out = sum(int((~keep).sum()) for keep in kept.values())
     if left_out:
         warnings.warn(
