@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import ShuffleSplit, StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 
 from skclip.adapters import BayesAdapterClassifier, ZeroShotClassifier
 from skclip.backbones import absolute_name
 from skclip.datasets import ImageDataset, image_paths_by_folder
 from skclip.decisions import SelectiveClassifier
+from skclip.decisions.held_out import held_out_rows
 from skclip.decisions.risk_control import fewest_rows, rows_for_certificate
 from skclip.exceptions import DatasetError, GuaranteeWarning, LeftOutWarning
 from skclip.features import CLIPFeaturizer, Embeddings, is_embedded, read_embeddings
@@ -315,7 +316,7 @@ def _cross_validated(
 
 def _halves(rows: _Rows, random_state: int) -> tuple[_Rows, _Rows]:
     """What is learned from and what chooses the threshold, drawn at random."""
-    halves = next(ShuffleSplit(1, test_size=0.5, random_state=random_state).split(rows.X))
+    halves = held_out_rows(rows.X, 0.5, random_state)
     first, second = (_Rows(rows.paths[i], rows.y[i], rows.X[i]) for i in halves)
     return first, second
 
