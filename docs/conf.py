@@ -50,7 +50,8 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"plot_|wise_ft",
-    "ignore_pattern": r"demo\.py",
+    # What draws nothing: the demonstration of `make demo`, and the service, which deploy.rst shows.
+    "ignore_pattern": r"demo\.py|service\.py",
     "download_all_examples": False,
     "remove_config_comments": True,
     "abort_on_example_error": True,
