@@ -19,6 +19,10 @@ from skclip._core.solve.status import Minimum, Status, dot
 __all__ = ["SecondOrder", "minimize"]
 
 _ARMIJO = 1e-4
+# Rounding of the value, in units of its precision: what sums of a few numbers have, and what sums
+# of many may, where a gradient that is half as long tells that the step was good.
+_ROUNDING = 10
+_MUCH_ROUNDING = 1000
 _MAX_HALVINGS = 30
 _MAX_CG_STEPS = 250
 # Steps in a row that change neither value nor certificate beyond rounding.
@@ -55,7 +59,7 @@ def minimize(
     point = start
     value, gradient = function.value_and_gradient(point)
     measure = first = function.certificate(gradient)
-    slack = 10 * torch.finfo(start.dtype).eps
+    slack = _ROUNDING * torch.finfo(start.dtype).eps
     stalled = 0
     for iteration in range(max_iter):
         if measure <= tol:
@@ -65,7 +69,7 @@ def minimize(
         product, diagonal = function.hessian(point)
         accuracy = min(0.25, (measure / first) ** 0.5)
         direction = conjugate_gradients(product, -gradient, diagonal, accuracy)
-        step = _line_search(function, point, value, direction, dot(direction, gradient), slack)
+        step = _line_search(function, point, value, direction, dot(direction, gradient), measure)
         if step is None:
             return Minimum(point, value, measure, iteration, Status.PRECISION)
         previous_value, previous_measure = value, measure
@@ -116,16 +120,20 @@ def _line_search(
     value: float,
     direction: Tensor,
     slope: float,
-    slack: float,
+    measure: float,
 ) -> tuple[Tensor, float, Tensor] | None:
     """Halve a unit step until the value has decreased enough, up to its rounding error."""
     if not slope < 0:
         return None
+    rounding = torch.finfo(point.dtype).eps * abs(value)
     step = 1.0
     for _ in range(_MAX_HALVINGS):
         new_point = torch.add(point, direction, alpha=step)
         new_value, new_gradient = function.value_and_gradient(new_point)
-        if new_value <= value + _ARMIJO * step * slope + slack * abs(value):
+        if new_value <= value + _ARMIJO * step * slope + _ROUNDING * rounding:
+            return new_point, new_value, new_gradient
+        shorter = function.certificate(new_gradient) <= 0.5 * measure
+        if shorter and new_value <= value + _MUCH_ROUNDING * rounding:
             return new_point, new_value, new_gradient
         step *= 0.5
     return None
