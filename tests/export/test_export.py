@@ -127,8 +127,10 @@ def test_onnx_runtime_gives_the_probabilities_of_every_classifier(data, name, tm
 
 def concrete(kind):
     """Every class of models that a fit may return."""
-    if not inspect.isabstract(kind) and kind.__module__.startswith("skclip."):
-        yield kind
+    # Other tests make classes of their own, in modules that are gone.
+    if not inspect.isabstract(kind) and kind.__module__ in sys.modules:
+        if kind.__module__.startswith("skclip."):
+            yield kind
     for below in kind.__subclasses__():
         yield from concrete(below)
 
