@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 __all__ = ["Problem", "weight_of_certificate"]
@@ -50,6 +51,7 @@ def weight_of_certificate(sample_weight: Tensor, rows: Tensor) -> float:
     rows shorter than 1: each asks for as much more.
     """
     total = float(sample_weight.double().sum())
-    square = float(sample_weight.double() @ rows.double().square().sum(dim=1)) / total
+    lengths = torch.linalg.vector_norm(rows, dim=1).double()
+    square = float(sample_weight.double() @ lengths.square()) / total
     length = square**0.5 or 1.0
     return min(1.0, length, _MOST / length) * min(total, _MOST * len(sample_weight))

@@ -184,11 +184,11 @@ def _class_means(
     X: np.ndarray, codes: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean (m, d) of the unit rows of every class that has any, and the codes (m,) of these."""
-    kept = weight > 0
-    present, position = np.unique(codes[kept], return_inverse=True)
-    means = np.zeros((len(present), X.shape[1]))
-    np.add.at(means, position, weight[kept, None] * direction(X[kept].astype(np.float64)))
-    return direction(means), present
+    order = np.argsort(codes, kind="stable")
+    order = order[weight[order] > 0]
+    present, first = np.unique(codes[order], return_index=True)
+    rows = weight[order, None] * direction(X[order])
+    return direction(np.add.reduceat(rows, first, axis=0, dtype=np.float64)), present
 
 
 def _agreement(
