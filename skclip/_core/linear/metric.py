@@ -22,6 +22,8 @@ method, a weak one to those of logistic regression.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -31,15 +33,17 @@ _WITHIN_EXPONENT = -0.25
 _TEXT_EXPONENT = 0.5
 _WHITENING_EXPONENT = -0.5
 _LEAST_TRACE = 1e-12
+# Of an eigenvalue in single precision, as a share of what shrinkage adds to it.
+_LARGEST_ERROR = 1e-4
 
 
 def support_metric(X: Tensor, y: Tensor, sample_weight: Tensor, prototypes: Tensor) -> Tensor:
     """M (d, d) from X (n, d), y (n,), weights (n,) and prototypes (c, d)."""
     c, d = prototypes.shape
     within, share = _within(X, y, sample_weight, c)
-    M = _shrunk_power(within, share, _WITHIN_EXPONENT)
+    M = _shrunk_power(within, share, _WITHIN_EXPONENT).matrix()
     text = prototypes - prototypes.mean(dim=0)
-    return M @ _shrunk_power(text, (c - 1) / (c - 1 + d), _TEXT_EXPONENT)
+    return _shrunk_power(text, (c - 1) / (c - 1 + d), _TEXT_EXPONENT).after(M)
 
 
 def whitening_metric(
@@ -55,7 +59,7 @@ def whitening_metric(
     scale = torch.where(varies, typical / variance.clamp(min=1e-300), torch.ones_like(variance))
     scale = scale.sqrt()
     within, share = _within((rows - mean) * scale, y, a, n_classes)
-    M = scale[:, None] * _shrunk_power(within, share, _WHITENING_EXPONENT)
+    M = scale[:, None] * _shrunk_power(within, share, _WHITENING_EXPONENT).matrix()
     trace = float(within.square().sum())
     factor = share * X.shape[1] / trace if trace > _LEAST_TRACE else 0.0
     return M.to(dtype=X.dtype), factor
@@ -71,26 +75,43 @@ def _within(rows: Tensor, y: Tensor, a: Tensor, n_classes: int) -> tuple[Tensor,
     return a.sqrt()[:, None] * residual, freedom / (freedom + d)
 
 
-def _shrunk_power(rows: Tensor, share: float, exponent: float) -> Tensor:
+@dataclass(frozen=True)
+class _Power:
+    """The symmetric matrix ``scale I + vectors diag(gain) vectors'`` of size (d, d)."""
+
+    scale: float
+    vectors: Tensor
+    gain: Tensor
+
+    def matrix(self) -> Tensor:
+        d = len(self.vectors)
+        identity = torch.eye(d, dtype=self.vectors.dtype, device=self.vectors.device)
+        return torch.addmm(identity, self.vectors * self.gain, self.vectors.T, beta=self.scale)
+
+    def after(self, M: Tensor) -> Tensor:
+        """The product of M (d, d) and this, which is fast where there are few vectors."""
+        moved = (M @ self.vectors) * self.gain
+        return torch.addmm(M, moved, self.vectors.T, beta=self.scale)
+
+
+def _shrunk_power(rows: Tensor, share: float, exponent: float) -> _Power:
     """Power of the scatter ``rows' rows`` (d, d), of mean eigenvalue 1, shrunk to the identity."""
     n, d = rows.shape
-    dtype = rows.dtype
-    identity = torch.eye(d, dtype=dtype, device=rows.device)
     trace = float(rows.square().sum())
     if share <= 0 or trace <= _LEAST_TRACE:
-        return identity
+        return _Power(1.0, rows[:0].T, rows[:0, 0])
     rows = rows * (share * d / trace) ** 0.5
     rest = 1.0 - share
     if n >= d:
         values, vectors = torch.linalg.eigh(rows.T @ rows)
-    else:
-        # Vectors of small values come from a division by them, which needs all digits.
-        rows = rows.double()
-        values, left = torch.linalg.eigh(rows @ rows.T)
-        keep = values > values.amax() * d * torch.finfo(values.dtype).eps
-        values, left = values[keep].to(dtype), left[:, keep]
-        vectors = (rows.T @ left).to(dtype) / values.sqrt()
-    # Outside the span of the rows the scatter is zero.
-    change = (rest + values.clamp(min=0.0)).pow(exponent) - rest**exponent
-    power: Tensor = torch.addmm(identity, vectors * change, vectors.T, beta=rest**exponent)
-    return power
+        change = (rest + values.clamp(min=0.0)).pow(exponent) - rest**exponent
+        return _Power(rest**exponent, vectors, change)
+    values, left = torch.linalg.eigh(rows @ rows.T)
+    if float(values.amax()) * torch.finfo(rows.dtype).eps > _LARGEST_ERROR * rest:
+        values, left = torch.linalg.eigh(rows.double() @ rows.double().T)
+    # Outside the span of the rows the scatter is zero. Its axes are ``rows' left`` over the roots
+    # of the values, by which the change is divided instead: it vanishes with them.
+    ratio = values.clamp(min=0.0) / rest
+    slope = torch.expm1(exponent * ratio.log1p()) / ratio.clamp(min=1e-30)
+    gain = rest ** (exponent - 1.0) * torch.where(ratio > 1e-6, slope, exponent)
+    return _Power(rest**exponent, rows.T @ left.to(rows.dtype), gain.to(rows.dtype))

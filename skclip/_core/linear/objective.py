@@ -22,7 +22,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from skclip._core.linear import doubtful_pairs
+from skclip._core.linear.descent import descend
+from skclip._core.linear.rows import Rows
 from skclip._core.problem import Problem, weight_of_certificate
 from skclip._core.solve import lbfgs, newton
 from skclip._core.solve.status import Minimum, Status
@@ -37,6 +38,7 @@ __all__ = [
     "logits",
     "softmax_in_place",
     "solve_map",
+    "weights_of",
     "with_bias_column",
 ]
 
@@ -48,6 +50,10 @@ DEFAULT_TOL = 1e-6
 _USUAL_REACH = 5e3
 _ROWS_PER_CHUNK = 1024
 _LEAST_LOG_PROBABILITY = -60.0
+# Share of the largest energy below which single precision does not tell axes from rounding errors,
+# and the prior variance of a row's logit along one that may be lost.
+_UNCLEAR = 2e-6
+_REACH_OF_UNCLEAR = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,27 +101,44 @@ class LinearSolution:
 class Span:
     """An orthonormal basis of the span of the rows ``(x - centre) M``.
 
-    ``(X - centre) @ M = Z @ basis.T`` with Z (n, r) and basis (d, r); `axes` = M @ basis
-    (d, r) takes a row to its coordinates and coordinates to weights. The columns of Z are
-    orthogonal under the sample weights, with squared norms `energy` (r,). The centre is
-    the weighted mean of the rows where there is a bias, else zero.
+    ``(X - centre) @ M = Z @ basis.T`` with Z (n, r) and basis (d, r); the columns of Z are
+    orthogonal under the sample weights, with squared norms `energy` (r,). The metric M is (d, d),
+    or None for the identity; the centre is the weighted mean of the rows where there is a bias,
+    else zero.
     """
 
     Z: Tensor
     basis: Tensor
-    axes: Tensor
+    metric: Tensor | None
     centre: Tensor
     energy: Tensor
 
+    def weights(self, coordinates: Tensor) -> Tensor:
+        """(c, d) from coordinates (c, r); M times the basis is not formed, as d is often more."""
+        return weights_of(coordinates, self.basis, self.metric)
+
     @classmethod
     def of(cls, problem: LinearProblem) -> Span:
-        """Weighted principal axes by one symmetric eigenproblem of size min(n, d)."""
-        a, rows, metric = problem.sample_weight, problem.X, problem.metric
+        """Weighted principal axes by one symmetric eigenproblem of size min(n, d).
+
+        Where there are fewer rows than features the axes come from a division by the roots of their
+        energies, which needs double precision if small ones matter under the prior.
+        """
+        dtype = problem.X.dtype
+        span, unclear = cls._computed_in(problem, dtype)
+        loosest = float(problem.prior_precision.amin())
+        if problem.logit_scale**2 * unclear > _REACH_OF_UNCLEAR * loosest:
+            span, _ = cls._computed_in(problem, torch.float64)
+        tensors = (span.Z, span.basis, span.centre, span.energy)
+        Z, basis, centre, energy = (tensor.to(dtype) for tensor in tensors)
+        return cls(Z, basis, problem.metric, centre, energy)
+
+    @classmethod
+    def _computed_in(cls, problem: LinearProblem, dtype: torch.dtype) -> tuple[Span, float]:
+        """In numbers of this type, and the energy below which single precision sees no axes."""
+        a, rows = problem.sample_weight.to(dtype), problem.X.to(dtype)
+        metric = None if problem.metric is None else problem.metric.to(dtype)
         n, d = rows.shape
-        if n < d:
-            # The basis comes from a division by small values, which needs all digits.
-            a, rows = a.double(), rows.double()
-            metric = None if metric is None else metric.double()
         centre = (a / a.sum()) @ rows if problem.has_bias else torch.zeros_like(rows[0])
         rows = rows - centre
         if metric is not None:
@@ -124,26 +147,24 @@ class Span:
         scaled = a.sqrt()[:, None] * rows
         if n >= d:
             energy, basis = torch.linalg.eigh(scaled.T @ scaled)
-            keep = energy > _rank_cutoff(energy, n)
-            energy, basis = energy[keep], basis[:, keep]
         else:
             energy, left = torch.linalg.eigh(scaled @ scaled.T)
-            keep = energy > _rank_cutoff(energy, d)
-            energy, left = energy[keep], left[:, keep]
-            basis = (scaled.T @ left) / energy.sqrt()
-        axes = basis if metric is None else metric @ basis
-        parts = (rows @ basis, basis, axes, centre, energy)
-        return cls(*(part.to(problem.X.dtype) for part in parts))
+        share = max(n, d) * torch.finfo(torch.float64).eps
+        if dtype is not torch.float64:
+            # An orthonormal basis loses nothing by axes that are rounding errors.
+            share = 1e-9 if n >= d else _UNCLEAR
+        cutoff = float(energy.amax().clamp(min=0.0)) * share
+        keep = energy > cutoff
+        energy = energy[keep]
+        basis = basis[:, keep] if n >= d else (scaled.T @ left[:, keep]) / energy.sqrt()
+        unclear = cutoff if share == _UNCLEAR else 0.0
+        return cls(rows @ basis, basis, metric, centre, energy), unclear
 
 
-def _rank_cutoff(energy: Tensor, size: int) -> Tensor:
-    """Eigenvalues of a Gram matrix below this are rounding errors.
-
-    In single precision they may be small but real: there nothing is lost by keeping them, as the
-    basis is orthonormal anyway.
-    """
-    share = size * torch.finfo(energy.dtype).eps if energy.dtype is torch.float64 else 1e-9
-    return energy.max().clamp(min=0.0) * share
+def weights_of(coordinates: Tensor, basis: Tensor, metric: Tensor | None) -> Tensor:
+    """(c, d) from coordinates (c, r) in a basis (d, r) of rows times the metric (d, d)."""
+    shift = coordinates @ basis.T
+    return shift if metric is None else shift @ metric.T
 
 
 def with_bias_column(Z: Tensor) -> Tensor:
@@ -196,7 +217,7 @@ def solve_map(
     tol : float or None
         None asks for no more than moves a prediction: an objective within `NATS_PER_ROW` of its
         optimum per unit of weight, by Newton's decrement, to which "newton-cg" goes by
-        :func:`~skclip._core.linear.doubtful_pairs.descend`; where that cannot be, 1e-6. Less of
+        :func:`~skclip._core.linear.descent.descend`; where that cannot be, 1e-6. Less of
         either where the prior is so loose that rows left out would feel the difference.
     solver : {"newton-cg", "lbfgs"}
     span : Span, optional
@@ -211,7 +232,7 @@ def solve_map(
         span = Span.of(problem)
     objective = _Objective(problem, span)
     coordinates = objective.origin() if start is None else start
-    goal = DEFAULT_TOL * objective.share_of_tolerance**0.5 if tol is None else tol
+    goal = DEFAULT_TOL * objective.tightness if tol is None else tol
     descended = 0
     if tol is None and solver == "newton-cg" and start is None and objective.suits_pairs:
         first = objective.descend(max_iter, callback)
@@ -296,7 +317,7 @@ class _Objective:
         self, max_iter: int, callback: Callable[[int, float, float], None] | None
     ) -> Minimum:
         """From the prior mean to an objective as near its optimum as predictions need."""
-        rows = doubtful_pairs.Rows(self.problem, self.Z, self.weighted, self.labelled, self.penalty)
+        rows = Rows(self.problem, self.Z, self.weighted, self.labelled, self.penalty)
 
         def report(iteration: int, value: float, gradient: Tensor) -> None:
             if callback is not None:
@@ -304,24 +325,34 @@ class _Objective:
 
         # The decrement is of a Hessian without its smallest parts: an estimate.
         enough = 0.3 * NATS_PER_ROW * self.total_weight * self.share_of_tolerance
-        found = doubtful_pairs.descend(
-            rows, self.base.clone(), enough=enough, max_iter=max_iter, callback=report
+        found = descend(
+            rows,
+            self.base.clone(),
+            enough=enough,
+            tightness=self.tightness,
+            max_iter=max_iter,
+            callback=report,
         )
         status = Status.CONVERGED if found.decrement <= enough else Status.MAX_ITER
         certificate = self.certificate(found.gradient)
         return Minimum(found.point, found.objective, certificate, found.n_iter, status)
 
     @cached_property
-    def share_of_tolerance(self) -> float:
-        """Of what the objective may be off by: 1, or less under a prior that is hardly there.
+    def tightness(self) -> float:
+        """1 under a usual prior, less under one that is hardly there: what its reach has too much.
 
-        A row's left-out logits differ from its own by its residual times how far a unit of that
-        moves them, and the residual is off by the square root of what the objective is off by.
+        What a row's logits do when it is left out, and what curvature matters, is in units of how
+        far a unit of residual moves them.
         """
         if not self.suits_pairs:
             return 1.0
         own = self.tau**2 * float((self.Z.square() / self.penalty.amin(dim=0)).sum(dim=1).mean())
-        return min(1.0, _USUAL_REACH / max(own, 1e-300)) ** 2
+        return min(1.0, _USUAL_REACH / max(own, 1e-300))
+
+    @property
+    def share_of_tolerance(self) -> float:
+        """Of what the objective may be off by: the residual is off by the root of that."""
+        return self.tightness**2
 
     def origin(self) -> Tensor:
         """Coordinates of the prior mean."""
@@ -330,9 +361,9 @@ class _Objective:
     def weights(self, point: Tensor) -> tuple[Tensor, Tensor]:
         """(W, b) from coordinates."""
         if not self.problem.has_bias:
-            shift = point @ self.span.axes.T
+            shift = self.span.weights(point)
             return self.problem.prior_mean + shift, point.new_zeros(len(point))
-        shift = point[:, :-1] @ self.span.axes.T
+        shift = self.span.weights(point[:, :-1])
         b = self.tau * (point[:, -1] - shift @ self.span.centre)
         # Softmax ignores a common shift of the intercepts: fix it at mean zero.
         return self.problem.prior_mean + shift, b - b.mean()

@@ -122,7 +122,7 @@ def fit_range_optimum(
     result = lbfgs.minimize(
         value_and_gradient, start, 1.0 / diagonal, certificate, tol=tol, max_iter=max_iter
     )
-    W = problem.prior_mean + result.point @ span.axes.T
+    W = problem.prior_mean + span.weights(result.point)
     return LinearSolution(
         W=W,
         b=W.new_zeros(len(W)),

@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from skclip._core.linear.objective import LinearProblem, Span, with_bias_column
+from skclip._core.linear.objective import LinearProblem, Span, weights_of, with_bias_column
 
 __all__ = ["BlockGaussian", "Frame", "bias_precision", "prior_of"]
 
@@ -56,11 +56,6 @@ class Frame:
         return cls(span.basis, problem.metric, span.centre, problem.has_bias)
 
     @property
-    def axes(self) -> Tensor:
-        """(d, r): from coordinates to weights."""
-        return self.basis if self.metric is None else self.metric @ self.basis
-
-    @property
     def n_outside(self) -> int:
         """Dimensions of the feature space that the frame does not reach."""
         return self.basis.shape[0] - self.basis.shape[1]
@@ -80,8 +75,8 @@ class Frame:
     def weights(self, points: Tensor, logit_scale: float) -> tuple[Tensor, Tensor]:
         """What coordinates (c, r') add to the weights (c, d) and to the intercepts (c,)."""
         if not self.has_bias:
-            return points @ self.axes.T, points.new_zeros(len(points))
-        shift = points[:, :-1] @ self.axes.T
+            return weights_of(points, self.basis, self.metric), points.new_zeros(len(points))
+        shift = weights_of(points[:, :-1], self.basis, self.metric)
         return shift, logit_scale * (points[:, -1] - shift @ self.centre)
 
     def extended(self, X: Tensor) -> Frame:

@@ -19,11 +19,54 @@ from torch import Tensor
 
 from skclip._core.solve.status import Minimum, Status, dot
 
-__all__ = ["minimize"]
+__all__ = ["InverseHessian", "minimize"]
 
 _ARMIJO = 1e-4
 _MEMORY = 20
 _MAX_HALVINGS = 30
+
+
+class InverseHessian:
+    """The inverse of a Hessian, from a diagonal (positive) and the latest steps.
+
+    diagonal has the shape of the point; it is scaled by what the latest step tells of it.
+    """
+
+    def __init__(self, diagonal: Tensor) -> None:
+        self.diagonal = diagonal
+        self._steps: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=_MEMORY)
+
+    def __bool__(self) -> bool:
+        """Whether it knows any step."""
+        return bool(self._steps)
+
+    def forget(self) -> None:
+        """Back to the diagonal."""
+        self._steps.clear()
+
+    def remember(self, move: Tensor, change: Tensor) -> None:
+        """Keep a step and the change of the gradient, if they show positive curvature."""
+        curvature = dot(move, change)
+        eps = torch.finfo(move.dtype).eps
+        if curvature > eps * float(move.norm()) * float(change.norm()):
+            self._steps.append((move, change, 1.0 / curvature))
+
+    def times(self, gradient: Tensor) -> Tensor:
+        """Two-loop recursion, with the scaled diagonal in the middle."""
+        direction = gradient.clone()
+        weights = []
+        for move, change, rho in reversed(self._steps):
+            weight = rho * dot(move, direction)
+            direction.sub_(change, alpha=weight)
+            weights.append(weight)
+        direction.mul_(self.diagonal)
+        if self._steps:
+            # The latest step tells how far off the diagonal is as a whole.
+            _, change, rho = self._steps[-1]
+            direction.div_(rho * dot(change, self.diagonal * change))
+        for (move, change, rho), weight in zip(self._steps, reversed(weights), strict=True):
+            direction.add_(move, alpha=weight - rho * dot(change, direction))
+        return direction
 
 
 def minimize(
@@ -55,7 +98,7 @@ def minimize(
     point = start
     value, gradient = value_and_gradient(point)
     measure = certificate(gradient)
-    pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=_MEMORY)
+    inverse_hessian = InverseHessian(inverse_curvature)
     slack = 10 * torch.finfo(start.dtype).eps
     restarted_at = math.inf
     for iteration in range(max_iter):
@@ -63,52 +106,24 @@ def minimize(
             return Minimum(point, value, measure, iteration, Status.CONVERGED)
         if sufficient is not None and float(gradient.norm()) <= sufficient(point):
             return Minimum(point, value, measure, iteration, Status.STOPPED)
-        direction = -_apply_inverse_hessian(gradient, pairs, inverse_curvature)
+        direction = inverse_hessian.times(gradient).neg_()
         slope = dot(direction, gradient)
         step = _line_search(value_and_gradient, point, value, direction, slope, slack)
         if step is None:
             # A stale model of the curvature is started again, once per real decrease.
-            if not pairs or value >= restarted_at - slack * abs(value):
+            if not inverse_hessian or value >= restarted_at - slack * abs(value):
                 return Minimum(point, value, measure, iteration, Status.PRECISION)
             restarted_at = value
-            pairs.clear()
+            inverse_hessian.forget()
             continue
         new_point, new_value, new_gradient = step
-        _remember(pairs, new_point - point, new_gradient - gradient)
+        inverse_hessian.remember(new_point - point, new_gradient - gradient)
         point, value, gradient = new_point, new_value, new_gradient
         measure = certificate(gradient)
         if callback is not None:
             callback(iteration + 1, value, measure)
     status = Status.CONVERGED if measure <= tol else Status.MAX_ITER
     return Minimum(point, value, measure, max_iter, status)
-
-
-def _remember(pairs: deque[tuple[Tensor, Tensor, float]], move: Tensor, change: Tensor) -> None:
-    """Keep a (step, gradient change) pair if it shows positive curvature."""
-    curvature = dot(move, change)
-    eps = torch.finfo(move.dtype).eps
-    if curvature > eps * float(move.norm()) * float(change.norm()):
-        pairs.append((move, change, 1.0 / curvature))
-
-
-def _apply_inverse_hessian(
-    gradient: Tensor, pairs: deque[tuple[Tensor, Tensor, float]], inverse_curvature: Tensor
-) -> Tensor:
-    """Two-loop recursion, with a scaled diagonal in the middle."""
-    direction = gradient.clone()
-    weights = []
-    for move, change, rho in reversed(pairs):
-        weight = rho * dot(move, direction)
-        direction.sub_(change, alpha=weight)
-        weights.append(weight)
-    direction.mul_(inverse_curvature)
-    if pairs:
-        # The latest pair tells how far off the diagonal is as a whole.
-        _, change, rho = pairs[-1]
-        direction.div_(rho * dot(change, inverse_curvature * change))
-    for (move, change, rho), weight in zip(pairs, reversed(weights), strict=True):
-        direction.add_(move, alpha=weight - rho * dot(change, direction))
-    return direction
 
 
 def _line_search(

@@ -158,7 +158,7 @@ def test_a_warm_start_ends_at_the_same_optimum_in_fewer_iterations(problem):
 @pytest.mark.parametrize("metric", [False, True])
 @pytest.mark.parametrize("bias_variance", [0.0, math.inf])
 @pytest.mark.parametrize(("n", "d"), [(30, 8), (6, 20)])
-def test_span_reproduces_the_rows_and_has_orthonormal_axes(n, d, bias_variance, metric):
+def test_span_reproduces_the_rows_and_has_orthonormal_basis(n, d, bias_variance, metric):
     problem = make_problem(n=n, d=d, bias_variance=bias_variance, metric=metric)
     span = Span.of(problem)
     r = span.Z.shape[1]
@@ -166,7 +166,8 @@ def test_span_reproduces_the_rows_and_has_orthonormal_axes(n, d, bias_variance, 
     M = torch.eye(d, dtype=torch.float64) if problem.metric is None else problem.metric
     torch.testing.assert_close(span.Z @ span.basis.T, (problem.X - span.centre) @ M)
     torch.testing.assert_close(span.basis.T @ span.basis, torch.eye(r, dtype=torch.float64))
-    torch.testing.assert_close(span.axes, M @ span.basis)
+    identity = torch.eye(r, dtype=torch.float64)
+    torch.testing.assert_close(span.weights(identity), (M @ span.basis).T)
     torch.testing.assert_close(
         span.Z.T @ (problem.sample_weight[:, None] * span.Z), torch.diag(span.energy)
     )
@@ -181,6 +182,29 @@ def test_the_span_of_rows_in_a_plane_has_two_axes(n, d):
         span = Span.of(replace(problem, X=unit * plane))
         assert span.Z.shape == (n, 2)
         torch.testing.assert_close(span.Z @ span.basis.T, unit * plane)
+
+
+@pytest.mark.parametrize("precision", [1e-2, 1e2])
+def test_few_rows_in_single_precision_have_the_prior_of_their_logits(precision):
+    """Under a loose prior axes of little energy matter, which single precision cannot see."""
+    n, d = 40, 60
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.logspace(0, -4, d, dtype=torch.float64)
+    X = torch.randn(n, d, generator=generator, dtype=torch.float64) * scale
+    problem = LinearProblem(
+        X=X.float(),
+        y=torch.arange(n) % 4,
+        sample_weight=torch.ones(n),
+        prior_mean=torch.zeros(4, d),
+        logit_scale=100.0,
+        prior_precision=torch.full((4,), precision),
+    )
+    span = Span.of(problem)
+    exact = Span.of(replace(problem, X=X.float().double(), prior_precision=torch.ones(4).double()))
+    variance, true = span.Z @ span.Z.T, exact.Z @ exact.Z.T
+    assert (variance.double() - true).abs().max() <= 1e-5 * true.max()
+    kept = 1e-12 if precision < 1 else 2e-6
+    assert span.Z.shape[1] == int((exact.energy > kept * exact.energy.max()).sum())
 
 
 def test_identical_rows_have_a_span_of_rank_zero_after_centring():

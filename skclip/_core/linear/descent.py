@@ -1,0 +1,150 @@
+r"""From the prior mean to the optimum: quasi-Newton steps while far, Newton steps when near.
+
+Far from the optimum a Newton step is a poor one, however exactly its linear system is solved: the
+curvature changes along it. There limited-memory BFGS, preconditioned by the diagonal of the
+Hessian, gains more per product; near the optimum the steps of
+:mod:`~skclip._core.linear.doubtful_pairs` gain digits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skclip._core.linear.doubtful_pairs import Pairs, robust_curvature
+from skclip._core.linear.rows import Line, Rows, evaluate
+from skclip._core.solve.lbfgs import InverseHessian
+from skclip._core.solve.status import dot
+
+__all__ = ["Descent", "descend"]
+
+# Quasi-Newton steps; fewer leave more Newton steps, more gain less than one of these.
+_APPROACH = 8
+# Newton steps at which pairs are chosen, and the curvature that counts from there: confidence
+# grows, so that a lower one leaves no more of them.
+_THRESHOLDS = {0: 1e-3, 3: 3e-4, 6: 1e-4}
+_STEPS_PER_CHOICE = 3
+# Where these do not do, steps by conjugate gradients on the whole Hessian may.
+_MAX_STEPS = 30
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Where it ended: the point, value and gradient there, iterations, and the last promise.
+
+    `decrement` is half the Newton decrement, in nats, before the last step: about how far the value
+    was above its optimum then, and more than it is after it. It is infinite where the step was not
+    solved for, or does not decrease the value: then nothing is promised.
+    """
+
+    point: Tensor
+    objective: float
+    gradient: Tensor
+    n_iter: int
+    decrement: float
+
+
+@dataclass
+class _State:
+    """A point with its logits (n, c), value, gradient and the rows' log-normalisers (n,)."""
+
+    rows: Rows
+    scores: Tensor
+    point: Tensor
+    value: float
+    gradient: Tensor
+    log_total: Tensor
+    n_iter: int = 0
+
+    @classmethod
+    def at_prior_mean(cls, rows: Rows, scores: Tensor) -> _State:
+        point = torch.zeros_like(rows.penalty)
+        return cls(rows, scores, point, *evaluate(rows, scores, point))
+
+    def step(self, direction: Tensor, slope: float) -> float:
+        """Go along a direction as far as is good; the length, 0 where nothing decreases."""
+        moved = torch.mm(self.rows.Z, direction.T).mul_(self.rows.problem.logit_scale)
+        line = Line.of(self.rows, self.scores, moved, self.point, direction)
+        length = line.search(self.value, slope)
+        if length > 0.0:
+            self.scores.add_(moved, alpha=length)
+            self.point = torch.add(self.point, direction, alpha=length)
+            self.value, self.gradient, self.log_total = evaluate(self.rows, self.scores, self.point)
+            self.n_iter += 1
+        return length
+
+
+def descend(
+    rows: Rows,
+    scores: Tensor,
+    *,
+    enough: float,
+    max_iter: int,
+    tightness: float = 1.0,
+    callback: Callable[[int, float, Tensor], None] | None = None,
+) -> Descent:
+    """From the prior mean until a step promises at most `enough`, or does not decrease.
+
+    Parameters
+    ----------
+    scores : Tensor of shape (n, c)
+        Logits at the prior mean; those of the result afterwards.
+    enough : float
+        In nats, of the sum over rows.
+    tightness : float
+        Share, at most 1, of the curvature that counts under a usual prior that does under this.
+    callback : callable, optional
+        Gets (iteration, value, gradient).
+    """
+    state = _State.at_prior_mean(rows, scores)
+
+    def report() -> None:
+        if callback is not None:
+            callback(state.n_iter, state.value, state.gradient)
+
+    _approach(state, enough, min(_APPROACH, max_iter), report)
+    decrement = _finish(state, enough, tightness, max_iter, report)
+    return Descent(state.point, state.value, state.gradient, state.n_iter, decrement)
+
+
+def _approach(state: _State, enough: float, max_iter: int, report: Callable[[], None]) -> None:
+    """Limited-memory BFGS, until there is little left to gain."""
+    rows, problem = state.rows, state.rows.problem
+    P = (state.scores - state.log_total[:, None]).exp_()
+    curvature = robust_curvature(P, problem.y, problem.sample_weight)
+    diagonal = torch.addmm(rows.penalty, curvature.T, rows.Z.square(), alpha=problem.logit_scale**2)
+    inverse_hessian = InverseHessian(diagonal.reciprocal_())
+    for _ in range(max_iter):
+        direction = inverse_hessian.times(state.gradient).neg_()
+        slope = dot(direction, state.gradient)
+        before = state.gradient
+        if -0.5 * slope <= enough or not (length := state.step(direction, slope)):
+            return
+        inverse_hessian.remember(direction.mul_(length), state.gradient - before)
+        report()
+
+
+def _finish(
+    state: _State, enough: float, tightness: float, max_iter: int, report: Callable[[], None]
+) -> float:
+    """Newton's method; what its last step promised."""
+    decrement, threshold, iteration = math.inf, 0.0, 0
+    pairs: Pairs | None = None
+    while state.n_iter < max_iter and iteration < _MAX_STEPS and decrement > enough:
+        threshold = _THRESHOLDS.get(iteration, threshold)
+        if pairs is None or iteration % _STEPS_PER_CHOICE == 0:
+            pairs = Pairs.of(state.rows, state.scores, state.log_total, tightness * threshold)
+        direction = pairs.direction(state.rows, state.scores, state.log_total, state.gradient)
+        if direction is None:
+            return math.inf
+        slope = dot(direction, state.gradient)
+        decrement = -0.5 * slope if slope < 0 else math.inf
+        if not state.step(direction, slope):
+            return decrement
+        iteration += 1
+        report()
+    return decrement
