@@ -10,6 +10,8 @@ from skclip.utils.messages import listing
 
 __all__ = ["are_repeated", "direction", "equal_rows", "row_digests", "unit_rows"]
 
+_ROWS_PER_BLOCK = 256
+
 
 def row_digests(X: ArrayLike) -> np.ndarray:
     """64-bit digests (n,) of the rows in single precision."""
@@ -70,10 +72,19 @@ def unit_rows(X: ArrayLike, name: str) -> np.ndarray:
     return direction(checked)
 
 
+def _norms(X: np.ndarray) -> np.ndarray:
+    """Euclidean norms (n, 1) of rows (n, d), whose squares stay in the processor's cache."""
+    norms = np.empty((len(X), 1), dtype=X.dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        for first in range(0, len(X), _ROWS_PER_BLOCK):
+            block = slice(first, first + _ROWS_PER_BLOCK)
+            norms[block] = np.linalg.norm(X[block], axis=1, keepdims=True)
+    return norms
+
+
 def direction(X: np.ndarray) -> np.ndarray:
     """Rows (n, d) of unit norm, or zero where they are zero."""
-    with np.errstate(over="ignore", under="ignore"):
-        norms = np.linalg.norm(X, axis=1, keepdims=True)
+    norms = _norms(X)
     limits = np.finfo(X.dtype)
     smallest = limits.tiny**0.5 / limits.eps
     edge = ~((norms[:, 0] > smallest) & (norms[:, 0] < 1 / smallest))
