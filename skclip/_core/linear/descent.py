@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from skclip._core.linear.doubtful_pairs import Pairs, robust_curvature
-from skclip._core.linear.rows import Line, Rows, evaluate
+from skclip._core.linear.likelihood import Line, Rows, evaluate
 from skclip._core.solve.lbfgs import InverseHessian
 from skclip._core.solve.status import dot
 

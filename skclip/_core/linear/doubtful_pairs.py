@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from skclip._core.linear.rows import Rows
+from skclip._core.linear.likelihood import Rows
 from skclip._core.solve.status import dot
 
 __all__ = ["Pairs", "robust_curvature"]

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from skclip._core.linear.descent import descend
-from skclip._core.linear.rows import Rows
+from skclip._core.linear.likelihood import Rows
 from skclip._core.problem import Problem, weight_of_certificate
 from skclip._core.solve import lbfgs, newton
 from skclip._core.solve.status import Minimum, Status
