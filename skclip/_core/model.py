@@ -73,6 +73,10 @@ class FittedModel(ABC):
         """(n, c) predictive log-probabilities."""
         return torch.log_softmax(self.logits(X), dim=1)
 
+    def coordinates(self, X: Tensor) -> Tensor:
+        """(n, r) numbers of rows that their logits, less those of a text, are linear in."""
+        return X
+
     def numbers_per_row(self, n_features: int) -> int:
         """Numbers that the prediction of one row holds at once."""
         return self.n_classes

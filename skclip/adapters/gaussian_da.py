@@ -107,6 +107,9 @@ class GaussianDAClassifier(LinearAdapterClassifier):
     alpha to zero at two images per class; the expected difference is given back. The prior of
     :math:`\log \alpha` is Gaussian around 0.02 (n - c) / n with standard deviation 0.5.
 
+    :class:`skclip.PredictionSetClassifier` and :class:`skclip.OpenSetClassifier` take the models
+    without each image from the same downdates, for new rows: O(n (d + c)) for each.
+
     The cost is one eigenproblem of size d, and O(n d c) for leave-one-out.
 
     References

@@ -97,6 +97,8 @@ class LinearProbeClassifier(LinearAdapterClassifier):
     gradient_norm_ : float
         Certificate of optimality where the problem is convex: the largest class-wise norm of
         the gradient in the scaled weights :math:`\tau W`, over the sum of the sample weights.
+    prior_precision_ : ndarray of shape (n_classes,)
+        1 / C, in inverse squared weight units; where the problem is convex.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Only when X has string column names.

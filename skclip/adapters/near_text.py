@@ -31,10 +31,11 @@ ITERATIONS = {"lbfgs": 1000, "newton-cg": 100}
 def solve_convex(
     problem: LinearProblem, solver: str, max_iter: int | None, tol: float
 ) -> tuple[LinearModel, dict[str, Any]]:
-    """The model at the optimum, and the attributes that say how good that is."""
+    """The model at the optimum, and the attributes: how good that is, and what pulled it."""
     solution = solve_map(problem, tol=tol, max_iter=max_iter or ITERATIONS[solver], solver=solver)
     warn_unless_converged(solution, tol)
-    return linear_model(problem, solution.W, solution.b), convergence(solution)
+    fitted = convergence(solution) | {"prior_precision_": problem.prior_precision}
+    return linear_model(problem, solution.W, solution.b), fitted
 
 
 def convergence(solution: LinearSolution) -> dict[str, Any]:

@@ -99,6 +99,10 @@ class ProKeRClassifier(BaseAdapterClassifier):
     (without prototypes 2). The ridge is chosen first, then beta. Where no class has two
     images, nothing can be left out and the centres are taken.
 
+    :class:`skclip.PredictionSetClassifier` and :class:`skclip.OpenSetClassifier` take the models
+    without each image from the inverse kernel, and the former, with ``method="full"``, also those
+    that know the new row and a label for it: O(n^2 + n c) for each row.
+
     Scores are not probabilities: the temperature is what makes them so.
 
     Candidates are tried downhill from the centre, first of the ridge and then of beta, beyond 1500

@@ -103,6 +103,8 @@ class TaskResClassifier(LinearAdapterClassifier):
     gradient_norm_ : float
         Certificate of optimality, not for recipes: the largest class-wise norm of the gradient
         in the scaled weights :math:`\tau W`, over the sum of the sample weights.
+    prior_precision_ : ndarray of shape (n_classes,)
+        What pulls each class to its text, in inverse squared weight units; not for recipes.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Only when X has string column names.

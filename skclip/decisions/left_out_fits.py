@@ -8,8 +8,8 @@ from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 
 from skclip.adapters.base import BaseAdapterClassifier
-from skclip.adapters.left_out import LeftOut, left_out_step
-from skclip.decisions.wrapped import unwrap
+from skclip.adapters.left_out import LeftOut, left_out_models
+from skclip.decisions.wrapped import is_frozen, unwrap
 from skclip.prompts import Prototypes
 from skclip.utils.sklearn_private import safe_indexing
 
@@ -59,13 +59,16 @@ def leave_out(
     itself up to 32 of them, and has 10 folds beyond, fewer where no class has as many images.
     """
     last, rows = unwrap(fitted, X)
-    step = None if method == "refit" else left_out_step(last, rows, y, groups)
+    # A frozen classifier has not learned from these rows: nothing is to be taken from it.
+    possible = method != "refit" and not is_frozen(estimator)
+    step = left_out_models(last, rows, y, groups) if possible else None
     if step is not None:
         return LeftOutFits(step, [], None)
     if method == "step":
         raise ValueError(
-            "method='step' needs BayesAdapterClassifier with text, posterior='map' and no "
-            f"class_weight; got {type(last).__name__} otherwise. Use method='auto'."
+            "method='step' needs an adapter whose left-out models are known, such as "
+            f"BayesAdapterClassifier with text and posterior='map'; got {type(last).__name__} with "
+            "parameters or a support that have none. Use method='auto'."
         )
     images = np.arange(len(y)) if groups is None else groups
     folds = _folds(images, np.searchsorted(fitted.classes_, y), cv)

@@ -19,7 +19,6 @@ from skclip.decisions.abstention import (
     with_abstentions,
 )
 from skclip.decisions.left_out_fits import LeftOutFits, fitted_on, leave_out
-from skclip.decisions.left_out_scores import left_out_logits
 from skclip.decisions.outliers import KINDS, KINDS_OF_LOGITS, ood_score, resolved_kind
 from skclip.decisions.unseen import check_unseen_features
 from skclip.decisions.wrapped import PassesProbabilities, unwrap
@@ -238,7 +237,7 @@ class OpenSetClassifier(PassesProbabilities, MetaEstimatorMixin, ClassifierMixin
         if fits.step is not None and of_logits is not None:
             last, rows = unwrap(self.estimator_, X)
             images = np.arange(len(y)) if groups is None else groups
-            return of_logits(left_out_logits(last, fits.step, rows, images))
+            return of_logits(fits.step.own_logits(last, rows, images))
         return self._scores_of_refits(fits, X)
 
     def _scores_of_refits(self, fits: LeftOutFits, X: Any) -> np.ndarray:

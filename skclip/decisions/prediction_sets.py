@@ -10,14 +10,17 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.utils import indexable
 from sklearn.utils.validation import check_is_fitted
 
+from skclip.adapters.augmented import Augmented, augmented_models
 from skclip.adapters.base import fit_method
 from skclip.adapters.images import group_codes
 from skclip.adapters.left_out import LeftOut
 from skclip.decisions.abstention import checked_labels
 from skclip.decisions.conformity_scores import SCORES
+from skclip.decisions.full_scores import SCORES_OF_FULL, FullScores
 from skclip.decisions.left_out_fits import fitted_on, leave_out
-from skclip.decisions.left_out_scores import FoldScores, StepScores, Support, left_out_log_proba
-from skclip.decisions.wrapped import PassesProbabilities, last_step, unwrap
+from skclip.decisions.left_out_scores import FoldScores, Support, left_out_log_proba
+from skclip.decisions.step_scores import StepScores
+from skclip.decisions.wrapped import PassesProbabilities, is_frozen, last_step, unwrap
 from skclip.exceptions import GuaranteeWarning
 from skclip.utils.messages import listing
 from skclip.utils.sklearn_private import HasMethods, Interval, StrOptions
@@ -42,19 +45,40 @@ class PredictionSetClassifier(
     images this is CV+ [1]_, with one image each the jackknife+ [2]_.
 
     **What is guaranteed.** If the images of the support and the new one are independent draws of
-    one distribution (exchangeable), and models are *fitted again*, then the set holds the right
-    label with probability of at least ``guaranteed_coverage_``, over the support and the new row
-    together, for every distribution: :math:`1 - 2 \alpha - 1 / (n + 1)` for single images, less
-    the smaller one of :math:`2 (1 - 1/K) / (n/K + 1)` and :math:`(1 - K/n) / (K + 1)` for K
-    folds. In practice coverage is close to :math:`1 - \alpha`. The number of images of each class
-    is fixed in a K-shot support and not in what comes later, which these theorems do not know.
+    one distribution (exchangeable), and each left-out model is what *fitting again* gives, then the
+    set holds the right label with probability of at least ``guaranteed_coverage_``, over the
+    support and the new row together, for every distribution: :math:`1 - 2 \alpha - 1 / (n + 1)`
+    for single images, less the smaller one of :math:`2 (1 - 1/K) / (n/K + 1)` and
+    :math:`(1 - K/n) / (K + 1)` for K folds. In practice coverage is close to :math:`1 - \alpha`.
+    The number of images of each class is fixed in a K-shot support and not in what comes later,
+    which these theorems do not know.
 
-    **What is not.** For :class:`skclip.BayesAdapterClassifier` with text, left-out models are one
-    Newton step away from the fit, and prior and temperature are those of all rows. No
-    theorem covers approximate models: ``guaranteed_coverage_`` is NaN, and coverage is measured
-    (:doc:`/guarantees`). ``method="refit"`` has the theorem, and costs a fit per fold. With one
+    **Left-out models in closed form** (a "step") are exact for two classifiers:
+    :class:`skclip.GaussianDAClassifier`, by downdates of means and scatter, and
+    :class:`skclip.ProKeRClassifier`, by its inverse kernel. The theorem is theirs where nothing in
+    them was chosen by looking at the image that is left out: `alpha` of the one (without text it is
+    1), and `beta`, `ridge` and `temperature` of the other must be numbers that the user gives.
+    What is "auto" was chosen on all images: then ``guaranteed_coverage_`` is NaN.
+
+    **What is not.** For :class:`skclip.BayesAdapterClassifier` with text, and for the optimum of
+    :class:`skclip.LinearProbeClassifier`, :class:`skclip.CLAPClassifier` and
+    :class:`skclip.TaskResClassifier`, left-out models are one Newton step away from the fit, and
+    prior and temperature are those of all rows. No theorem covers approximate models:
+    ``guaranteed_coverage_`` is NaN, and coverage is measured (:doc:`/guarantees`).
+    ``method="refit"`` has the theorem for every classifier, and costs a fit per fold. With one
     image per class, the model without it knows the class by its text only: sets are
     larger than they need to be, and without text hold every label.
+
+    **Full conformal sets**, ``method="full"``, promise more: :math:`1 - \alpha`, not
+    :math:`1 - 2 \alpha`. Every label of a new row is tried: with it the row joins the support, each
+    of the n + 1 is scored by the model of the n others, and the label is in the set unless the
+    row is among the strangest,
+
+    .. math::
+        C(x) = \Big\{ y : \# \{ i : S_i^{(x, y)} \ge S(x, y) \} + 1 > \alpha (n + 1) \Big\} .
+
+    That takes a fit per label and image, but for ProKeR, whose inverse kernel does not know
+    labels; its parameters must be numbers for the promise, as above.
 
     Parameters
     ----------
@@ -72,9 +96,10 @@ class PredictionSetClassifier(
         Compare with images of the label's own class only, so that every class is covered, not only
         the average row. It takes :math:`1 / \alpha - 1` images of a class (9 at 0.9); labels of
         smaller classes are compared with all images, with a warning.
-    method : {"auto", "step", "refit"}, default="auto"
-        How left-out models are made: by one Newton step, which "auto" takes where there is one, or
-        by fitting again.
+    method : {"auto", "step", "refit", "full"}, default="auto"
+        How left-out models are made: by one step, which "auto" takes where there is one, or by
+        fitting again. "full" is for :class:`skclip.ProKeRClassifier`, the scores "margin" and "lac"
+        and single images; it takes :math:`1 / \alpha - 1` images (9 at 0.9) to leave a label out.
     cv : int, default=None
         Folds to fit again, at least 2. None leaves out every image by itself up to 32 images,
         and has 10 folds beyond, fewer where no class has as many images. Without effect on a step.
@@ -86,15 +111,18 @@ class PredictionSetClassifier(
     classes_ : ndarray of shape (n_classes,)
     estimator_ : classifier
         Fitted on the whole support; the point prediction is its.
-    method_ : {"step", "refit"}
+    method_ : {"step", "refit", "full"}
     n_support_ : int
         Number of images.
     support_codes_, support_images_ : ndarray of shape (n_samples,)
         Position of each support row's label in ``classes_``, and the number of its image.
     support_log_proba_ : ndarray of shape (n_samples, n_classes)
         Log-probabilities of every support row under the model without its image.
-    left_out_directions_, left_out_images_, left_out_classes_ : ndarray
+    left_out_changes_ : dict of str to ndarray
         Steps to the left-out models, see ``skclip.adapters.left_out``; only of a step.
+    augmented_ : dict
+        What the models that know the row are made of, see ``skclip.adapters.augmented``; only of
+        "full".
     estimators_ : list of classifier
         The models without a fold each; only of refits.
     folds_ : ndarray of shape (n_samples,)
@@ -105,8 +133,10 @@ class PredictionSetClassifier(
         The parameters of this fit.
     support_scores_ : ndarray of shape (n_samples,)
         Score of the label of every support row under the model without its image.
+    is_exact_ : bool
+        Whether left-out models are those that fitting again gives.
     guaranteed_coverage_ : float
-        Coverage that holds for every distribution; NaN where models are approximate.
+        Coverage that holds for every distribution; NaN where models are not exact.
     n_features_in_ : int
         Only where the estimator has it.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -124,8 +154,17 @@ class PredictionSetClassifier(
     guarantee accounts for it.
 
     With n images, c classes and a step, a row costs O(n c) at most for "margin" and "lac", and less
-    where images matter to few classes; "aps" and "raps" are computed anew under every left-out
-    model, which takes much longer. Refitting costs a prediction per fold.
+    where images matter to few classes, beyond what its coordinates do: O(n d), and O(n^2) for
+    ProKeR. "aps" and "raps" are computed anew under every left-out model, which takes much longer.
+    Refitting costs a prediction per fold. Rows are taken in blocks, whose memory is bounded.
+
+    Full conformal sets of ProKeR cost O(n^2 + n c) per row, all labels together. A label that is
+    tried adds a residual :math:`e_y` to the row, and by the inverse of the larger kernel matrix,
+    which is the same for all labels, :math:`\omega \tau / \vartheta` times :math:`q_i / (\sigma
+    Q'_{ii})` to one logit of image i, that of y; with affinities k of the row and the images,
+    :math:`Q = (K + \lambda I)^{-1}`, :math:`q = Q k`, :math:`\sigma = 1 + \lambda - k^\top q` and
+    :math:`Q'_{ii} = Q_{ii} + q_i^2 / \sigma`. For GaussianDA a label moves a mean, and with it
+    the distance of every image to it under every left-out precision: O(n c^2), no cheaper.
 
     References
     ----------
@@ -152,7 +191,7 @@ class PredictionSetClassifier(
         "confidence_level": [Interval(Real, 0, 1, closed="neither")],
         "conformity_score": [StrOptions(set(SCORES))],
         "class_conditional": ["boolean"],
-        "method": [StrOptions({"auto", "step", "refit"})],
+        "method": [StrOptions({"auto", "step", "refit", "full"})],
         "cv": [Interval(Integral, 2, None, closed="left"), None],
         "n_jobs": [Integral, None],
     }
@@ -215,43 +254,73 @@ class PredictionSetClassifier(
         self.n_support_ = int(images.max()) + 1
         self.level_, self.conformity_score_ = self.confidence_level, self.conformity_score
         self._leave_out(X, y, None if groups is None else images)
-        self.support_scores_ = self._left_out_scores().scores
+        own = SCORES[self.conformity_score](self.support_log_proba_)
+        self.support_scores_ = own[np.arange(len(y)), self.support_codes_]
         self._warn_of_few_images()
         return self
 
     def _leave_out(self, X: Any, y: np.ndarray, groups: np.ndarray | None) -> None:
         """Set what left-out models are made of: steps, or fitted estimators."""
+        augmented = self._augmented(y, groups) if self.method == "full" else None
         left_out = leave_out(
             *(self.estimator, self.estimator_, X, y, groups),
-            method=self.method,
+            method="step" if augmented else self.method,
             cv=self.cv,
             n_jobs=self.n_jobs,
         )
-        self.method_ = left_out.method
+        self.method_ = "full" if augmented else left_out.method
         self.support_log_proba_ = left_out_log_proba(
             left_out, self.estimator_, X, self.support_images_
         )
-        if left_out.step is not None:
-            self.guaranteed_coverage_ = np.nan
-            self.left_out_directions_, self.left_out_images_, self.left_out_classes_ = left_out.step
-            return
-        self.estimators_, self.folds_ = left_out.models, left_out.folds
-        n, n_folds = self.n_support_, len(left_out.models)
+        self.is_exact_ = left_out.step is None or left_out.step.is_exact
+        if augmented is not None:
+            self.augmented_ = augmented.state()
+        elif left_out.step is not None:
+            self.left_out_changes_ = left_out.step.arrays()
+        else:
+            self.estimators_, self.folds_ = left_out.models, left_out.folds
+        self.guaranteed_coverage_ = self._guarantee() if self.is_exact_ else np.nan
+
+    def _augmented(self, y: np.ndarray, groups: np.ndarray | None) -> Augmented:
+        last = last_step(self.estimator_)
+        possible = groups is None and self.conformity_score in SCORES_OF_FULL
+        found = augmented_models(last, y) if possible and not is_frozen(self.estimator) else None
+        if found is None:
+            raise ValueError(
+                "method='full' needs ProKeRClassifier, conformity_score='margin' or 'lac', and no "
+                f"groups; got {type(last).__name__}, {self.conformity_score!r} and "
+                f"{'no ' if groups is None else ''}groups. Use method='auto'."
+            )
+        return found
+
+    def _guarantee(self) -> float:
+        """Coverage by the theorems for jackknife+, CV+ of fewer folds, and full conformal sets."""
+        if self.method_ == "full":
+            return self.confidence_level
+        n = self.n_support_
+        n_folds = n if self.method_ == "step" else len(self.estimators_)
         lost = 0.0
         if n_folds < n:
             lost = min(2 * (1 - 1 / n_folds) / (n / n_folds + 1), (1 - n_folds / n) / (n_folds + 1))
         bound = 1 - 2 * (1 - self.confidence_level) - 1 / (n + 1) - lost
-        self.guaranteed_coverage_ = max(0.0, bound)
+        return max(0.0, bound)
 
-    def _left_out_scores(self) -> StepScores | FoldScores:
+    def _left_out_scores(self) -> StepScores | FoldScores | FullScores:
         support = Support.of(self.support_codes_, self.support_images_, len(self.classes_))
         own, score = self.support_log_proba_, self.conformity_score_
         if self.method_ == "refit":
             columns = [np.searchsorted(self.classes_, m.classes_) for m in self.estimators_]
             return FoldScores(support, self.estimators_, columns, self.folds_, own, score)
-        steps = self.left_out_directions_, self.left_out_images_, self.left_out_classes_
         last = last_step(self.estimator_)
-        return StepScores(support, last, LeftOut(*steps), own, score)
+        if self.method_ == "full":
+            return FullScores(support, last, Augmented.of_state(self.augmented_), score)
+        left_out = LeftOut.of_arrays(self.left_out_changes_, self.is_exact_)
+        return StepScores(support, last, left_out, own, score)
+
+    @property
+    def _own_share(self) -> float:
+        """What a new row adds to the images that are as strange as it is, see the definitions."""
+        return 1.0 if self.method_ == "full" else 0.5
 
     def _class_sizes(self) -> np.ndarray:
         """(c,) images of each class."""
@@ -260,7 +329,7 @@ class PredictionSetClassifier(
 
     def _warn_of_few_images(self) -> None:
         alpha = 1 - self.confidence_level
-        fewest = int(np.ceil(0.5 / alpha - 1 - 1e-9))
+        fewest = int(np.ceil(self._own_share / alpha - 1 - 1e-9))
         if self.n_support_ < fewest:
             warnings.warn(
                 f"Sets at confidence_level={self.confidence_level:g} need at least {fewest} images "
@@ -297,14 +366,15 @@ class PredictionSetClassifier(
         """
         check_is_fitted(self)
         rows = X if self.method_ == "refit" else np.asarray(unwrap(self.estimator_, X)[1])
-        scores, alpha = self._left_out_scores(), 1 - self.level_
+        # Less rounding, so that n + 1 = 1 / alpha is enough.
+        scores, alpha = self._left_out_scores(), 1 - self.level_ + 1e-12
         conditional, members = self.is_conditional_, np.zeros(0, bool)
         if not conditional.all():
             count = scores.count(rows, by_class=False)
-            members = count + 0.5 > alpha * (self.n_support_ + 1)
+            members = count + self._own_share > alpha * (self.n_support_ + 1)
         if conditional.any():
             count = scores.count(rows, by_class=True)
-            own = count + 0.5 > alpha * (self._class_sizes() + 1)
+            own = count + self._own_share > alpha * (self._class_sizes() + 1)
             members = np.where(conditional, own, members if members.size else own)
         return members
 

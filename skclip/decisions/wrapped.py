@@ -15,7 +15,7 @@ from skclip.adapters.input_checks import take_features_seen
 from skclip.utils.callbacks import CallbackSupportMixin
 from skclip.utils.documentation import DocumentationLinkMixin
 
-__all__ = ["PassesProbabilities", "WrapsClassifier", "last_step", "unwrap"]
+__all__ = ["PassesProbabilities", "WrapsClassifier", "is_frozen", "last_step", "unwrap"]
 
 
 def last_step(estimator: Any) -> Any:
@@ -35,6 +35,13 @@ def unwrap(estimator: Any, X: ArrayLike) -> tuple[Any, ArrayLike]:
         X = estimator[:-1].transform(X) if len(estimator) > 1 else X
         estimator = estimator[-1]
     return estimator, X
+
+
+def is_frozen(estimator: Any) -> bool:
+    """Whether fitting leaves the classifier that predicts as it is."""
+    while isinstance(estimator, Pipeline):
+        estimator = estimator[-1]
+    return isinstance(estimator, FrozenEstimator)
 
 
 def _delegates(name: str) -> Callable[[Any], bool]:

@@ -9,7 +9,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 from sklearn.svm import LinearSVC
 
-from skclip import BayesAdapterClassifier, OpenSetClassifier, PredictionSetClassifier, ood_score
+from skclip import (
+    BayesAdapterClassifier,
+    GaussianDAClassifier,
+    OpenSetClassifier,
+    PredictionSetClassifier,
+    ProKeRClassifier,
+    ood_score,
+)
 from skclip.datasets import make_clip_features
 from skclip.exceptions import GuaranteeWarning
 
@@ -96,6 +103,25 @@ def test_steps_are_those_of_prediction_sets(data):
     assert np.abs(step - refits).max() < 0.2 * np.abs(seen - refits).max()
 
 
+@pytest.mark.parametrize(
+    "classifier",
+    [
+        lambda text: GaussianDAClassifier(text, alpha=0.05),
+        lambda text: ProKeRClassifier(text, beta=1.0, ridge=0.1, temperature=1.0),
+    ],
+)
+@pytest.mark.parametrize("kind", ["energy", "msp"])
+def test_steps_in_closed_form_are_refits(classifier, kind, data):
+    """Energies, too, which know the level of all logits."""
+    step, refit = (
+        OpenSetClassifier(classifier(data.prototypes), 0.1, kind=kind, method=method, cv=cv)
+        for method, cv in (("auto", None), ("refit", 40))
+    )
+    step, refit = (found.fit(data.X, data.y) for found in (step, refit))
+    assert step.method_ == "step"
+    np.testing.assert_allclose(step.support_scores_, refit.support_scores_, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("shots", [2, 4, 16])
 def test_false_alarms_of_a_support_are_about_as_rare_as_stated(shots):
     """Means over ten tasks; the naive threshold, by the fitted images, gives more of them."""
@@ -167,7 +193,7 @@ def test_rows_of_the_fit_do_not_calibrate(data):
     [
         (LinearSVC(), {}, "estimator must have predict_proba"),
         (GaussianNB(), {"kind": "energy"}, "kind='energy' needs a logit for every class"),
-        (GaussianNB(), {"method": "step"}, "method='step' needs BayesAdapterClassifier"),
+        (GaussianNB(), {"method": "step"}, "method='step' needs an adapter"),
         (GaussianNB(), {"cv": 60}, "cv must be at most the number of images"),
         (GaussianNB(), {"outlier_label": 3}, "outlier_label must not be a class"),
     ],

@@ -5,16 +5,20 @@ import warnings
 import numpy as np
 import pytest
 from scipy.special import log_softmax
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 
+import skclip
 from skclip import (
     BayesAdapterClassifier,
     GaussianDAClassifier,
     PredictionSetClassifier,
+    ProKeRClassifier,
+    Prototypes,
     ZeroShotClassifier,
 )
 from skclip.datasets import make_clip_features
@@ -57,24 +61,23 @@ def test_refits_count_as_the_definition_does(score, data):
 @pytest.mark.parametrize("by_class", [False, True])
 @pytest.mark.parametrize("views", [1, 2])
 @every_score
-def test_steps_count_as_their_definition_does(score, views, by_class, data):
-    """Sorting and sparse pairs give what every model gives when it is asked for every label."""
+@pytest.mark.parametrize("make", [BayesAdapterClassifier, GaussianDAClassifier, ProKeRClassifier])
+def test_steps_count_as_their_definition_does(make, score, views, by_class, data):
+    """Sorting, sparse pairs and blocks give what every model gives, asked for every label."""
     images = np.arange(40) // views
     groups = images if views > 1 else None
-    sets = PredictionSetClassifier(BayesAdapterClassifier(data.prototypes), conformity_score=score)
+    sets = PredictionSetClassifier(make(data.prototypes), conformity_score=score)
     sets.fit(data.X, data.y, groups=groups)
     assert sets.method_ == "step"
     assert np.isnan(sets.guaranteed_coverage_)
-    step, f = sets._left_out_scores().left_out, SCORES[score]
-    logits, shifts = step.logits(sets.estimator_, data.X_test[:60])
-    own_logits, own_shifts = step.logits(sets.estimator_, data.X)
-    most, least = np.zeros(logits.shape), np.zeros(logits.shape)
+    models, f = sets._left_out_scores().left_out, SCORES[score]
+    blocks = models.every_logits(sets.estimator_, data.X_test[:60], 40 // views, numbers=1000)
+    every = np.concatenate([block.numpy().copy() for block in blocks]).astype(float)
+    own_logits = models.own_logits(sets.estimator_, data.X, images)
+    most, least = np.zeros((60, 10)), np.zeros((60, 10))
     for i in range(40):
-        pairs = step.images == images[i]
-        new, own = logits.copy(), own_logits[i : i + 1].copy()
-        new[:, step.classes[pairs]] += shifts[:, pairs]
-        own[:, step.classes[pairs]] += own_shifts[i : i + 1, pairs]
-        gap = f(log_softmax(own, 1))[0, data.y[i]] - f(log_softmax(new, 1))
+        own = f(log_softmax(own_logits[i : i + 1], 1))[0, data.y[i]]
+        gap = own - f(log_softmax(every[:, images[i]], 1))
         if by_class:
             gap[:, np.arange(10) != data.y[i]] = -np.inf
         # Logits of up to 100 in single precision: scores this close may count either way.
@@ -84,6 +87,114 @@ def test_steps_count_as_their_definition_does(score, views, by_class, data):
     assert (least - 1e-5 <= found).all()
     assert (found <= most + 1e-5).all()
     assert np.median(most - least) == 0
+
+
+GIVEN = [
+    lambda text: GaussianDAClassifier(text, alpha=0.05),
+    lambda text: ProKeRClassifier(text, beta=1.0, ridge=0.1, temperature=1.0),
+]
+
+
+@pytest.mark.parametrize("make", GIVEN)
+@pytest.mark.parametrize("score", ["margin", "lac"])
+def test_steps_in_closed_form_are_the_jackknife_plus(make, score, data):
+    """With numbers for parameters every set is that of refits, and its theorem is proved."""
+    step = PredictionSetClassifier(make(data.prototypes), conformity_score=score)
+    refit = PredictionSetClassifier(
+        make(data.prototypes), conformity_score=score, method="refit", cv=40
+    )
+    step, refit = (sets.fit(data.X, data.y) for sets in (step, refit))
+    assert (step.method_, refit.method_) == ("step", "refit")
+    np.testing.assert_allclose(step.support_scores_, refit.support_scores_, atol=1e-4)
+    a, b = (sets.predict_set(data.X_test) for sets in (step, refit))
+    assert np.mean(a != b) <= 1 / a.size  # one tie in single precision
+    assert step.is_exact_
+    assert step.guaranteed_coverage_ == refit.guaranteed_coverage_ == pytest.approx(0.8 - 1 / 41)
+
+
+def full_by_refits(make, score, X, y, rows, n_classes):
+    """(m, c) images that are at least as strange as the row: a fit per image, label and row."""
+    count = np.zeros((len(rows), n_classes, n_classes))
+    for r, label in np.ndindex(len(rows), n_classes):
+        more, labels = np.vstack([X, rows[r : r + 1]]), np.append(y, label)
+        strange = []
+        for j in range(len(labels)):
+            model = make().fit(np.delete(more, j, 0), np.delete(labels, j))
+            own = SCORES[score](model.predict_log_proba(more[j : j + 1]))
+            strange.append(own[0, labels[j]])
+        conforms = np.array(strange[:-1]) >= strange[-1] - 1e-6
+        count[r, label] = np.bincount(y, conforms, n_classes)
+    return count
+
+
+@pytest.mark.parametrize("with_text", [True, False])
+@pytest.mark.parametrize("score", ["margin", "lac"])
+def test_full_conformal_sets_are_those_of_all_refits(score, with_text):
+    """At a temperature at which no probability is 1 in single precision."""
+    data = make_clip_features(3, 4, n_test_per_class=3, random_state=0)
+    X, rows = data.X.astype(float), data.X_test.astype(float)
+    text = Prototypes(data.prototypes, np.arange(4)) if with_text else None
+
+    def make():
+        return ProKeRClassifier(text, beta=1.0, ridge=0.1, temperature=20.0, residual_weight=0.5)
+
+    sets = PredictionSetClassifier(make(), 0.8, conformity_score=score, method="full")
+    sets.fit(X, data.y)
+    truth = full_by_refits(make, score, X, data.y, rows, 4)
+    counts = sets._left_out_scores()
+    np.testing.assert_array_equal(counts.count(rows, by_class=False), truth.sum(axis=2))
+    np.testing.assert_array_equal(counts.count(rows, by_class=True), truth[:, range(4), range(4)])
+    expected = truth.sum(axis=2) + 1 > 0.2 * 13
+    np.testing.assert_array_equal(sets.predict_set(rows), expected)
+    assert (sets.method_, sets.guaranteed_coverage_) == ("full", 0.8)
+    assert 0 < expected.mean() < 1
+
+
+def test_full_conformal_sets_cover_as_promised_by_simulation():
+    """Labels that features tell half of the time; four standard errors. Sets are no larger than
+    they must be: coverage is at most 1 / (n + 1) more, without ties."""
+    rng, hits = np.random.default_rng(0), []
+    classifier = ProKeRClassifier(beta=0.5, ridge=1.0, temperature=5.0, residual_weight=1.0)
+    for _ in range(300):
+        y = rng.integers(2, size=24)
+        X = rng.normal(size=(24, 3)) + y[:, None]
+        sets = PredictionSetClassifier(classifier, 0.8, conformity_score="lac", method="full")
+        if np.bincount(y[:19], minlength=2).min() < 2:
+            continue
+        members = sets.fit(X[:19], y[:19]).predict_set(X[19:])
+        hits.append(coverage(members, y[19:]))
+    error = np.std(hits) / np.sqrt(len(hits))
+    assert 0.8 - 4 * error <= np.mean(hits) <= 0.8 + 1 / 20 + 4 * error
+
+
+def test_full_conformal_sets_need_as_many_images_as_they_say(data):
+    text = Prototypes(data.prototypes, np.arange(10))
+    sets = PredictionSetClassifier(ProKeRClassifier(text), method="full")
+    with pytest.warns(GuaranteeWarning, match="at least 9 images .* got 8"):
+        assert sets.fit(data.X[::5], data.y[::5]).predict_set(data.X_test).all()
+    assert np.isnan(sets.guaranteed_coverage_)  # beta, ridge and temperature were chosen
+    nine = np.append(np.arange(0, 40, 5), 1)
+    assert not sets.fit(data.X[nine], data.y[nine]).predict_set(data.X_test).all()
+
+
+@pytest.mark.parametrize("method", ["step", "full"])
+def test_sets_are_saved_and_loaded(method, data, tmp_path):
+    sets = PredictionSetClassifier(ProKeRClassifier(data.prototypes), method=method)
+    before = sets.fit(data.X, data.y).predict_set(data.X_test)
+    skclip.save(sets, tmp_path / "sets.skclip")
+    after = skclip.load(tmp_path / "sets.skclip").predict_set(data.X_test)
+    np.testing.assert_array_equal(before, after)
+
+
+def test_a_frozen_classifier_has_not_learned_from_the_rows(data):
+    """Nothing is taken from it: its scores of the support are its own."""
+    frozen = FrozenEstimator(BayesAdapterClassifier(data.prototypes).fit(data.X, data.y))
+    rows, labels = data.X_test[::3], data.y_test[::3]
+    sets = PredictionSetClassifier(frozen).fit(rows, labels)
+    assert sets.method_ == "refit"
+    np.testing.assert_allclose(
+        sets.support_log_proba_, frozen.predict_log_proba(rows), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_a_step_and_refits_give_nearly_the_same_sets(data):
@@ -224,8 +335,14 @@ def test_pipelines_and_text_labels(data):
 
 def test_what_cannot_be_is_refused(data):
     X, y = data.X, data.y
-    with pytest.raises(ValueError, match="method='step' needs BayesAdapterClassifier with text"):
+    with pytest.raises(ValueError, match="method='step' needs an adapter whose left-out models"):
         PredictionSetClassifier(GaussianNB(), method="step").fit(X, y)
+    with pytest.raises(ValueError, match="method='full' needs ProKeR.*; got GaussianNB"):
+        PredictionSetClassifier(GaussianNB(), method="full").fit(X, y)
+    with pytest.raises(ValueError, match="got ProKeRClassifier, 'aps' and no groups"):
+        PredictionSetClassifier(ProKeRClassifier(), method="full", conformity_score="aps").fit(X, y)
+    with pytest.raises(ValueError, match="got ProKeRClassifier, 'margin' and groups"):
+        PredictionSetClassifier(ProKeRClassifier(), method="full").fit(X, y, groups=np.arange(40))
     with pytest.raises(ValueError, match="cv must be at most the number of images; got 41 and 40"):
         PredictionSetClassifier(GaussianNB(), cv=41).fit(X, y)
     with pytest.raises(ValueError, match="estimator must have predict_proba"):

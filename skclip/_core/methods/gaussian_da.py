@@ -28,7 +28,7 @@ from torch import Tensor
 from skclip._core.linear.leave_one_out import Groups
 from skclip._core.solve import one_dimensional
 
-__all__ = ["GaussianClasses", "choose_weight", "left_out_scores"]
+__all__ = ["GaussianClasses", "choose_weight", "inverse_downdate", "left_out_scores"]
 
 _SMALLEST_REMAINDER = 1e-6
 _NO_SPREAD = 1e-12
@@ -98,17 +98,25 @@ class GaussianClasses:
 
         For n (...) rows whose scatter has this trace (...), before any downdate.
         """
+        share, floor = self.shares(n, trace)
+        return share, self.inverse(share, floor)
+
+    def shares(self, n: Tensor, trace: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight (...) of the scatter, and variance (...) that is added in all directions."""
         d = len(self.energy)
         if self.shrinkage is None:
             s = d / ((n - 1.0).clamp(min=0.0) + d)
         else:
             s = torch.full_like(n, self.shrinkage)
-        share = (1.0 - s) / n
-        variance = share[..., None] * self.energy + (s * trace / (n * d))[..., None]
-        cutoff = variance.amax(dim=-1, keepdim=True) * d * torch.finfo(variance.dtype).eps
+        return (1.0 - s) / n, s * trace / (n * d)
+
+    def inverse(self, share: Tensor, floor: Tensor) -> Tensor:
+        """(..., d) eigenvalues of the precision for such a weight (...) and variance (...)."""
+        variance = share[..., None] * self.energy + floor[..., None]
+        cutoff = variance.amax(dim=-1, keepdim=True) * len(self.energy)
+        cutoff = cutoff * torch.finfo(variance.dtype).eps
         # A direction without variance has none in the pseudo-inverse either.
-        inverse = torch.where(variance > cutoff, 1.0 / variance, torch.zeros_like(variance))
-        return share, inverse
+        return torch.where(variance > cutoff, 1.0 / variance, torch.zeros_like(variance))
 
     def precision(self) -> Tensor:
         """(d,) eigenvalues of the precision matrix."""
@@ -208,7 +216,7 @@ def _without(classes: GaussianClasses, x: Tensor, a: Tensor, label: Tensor) -> T
     share, D = classes.shrunk(n, trace)
     xD, UD = x * D[:, None], U * D[:, None]
     # (D^-1 - k U'U)^-1 = D + D U' C U D with C = k (I - k U D U')^-1.
-    C = _inverse_downdate(UD @ U.mT, share)
+    C = inverse_downdate(UD @ U.mT, share)
     cross, lost = xD @ means.T, UD @ means.T
     square = D @ means.square().T
     where = label[:, None, None]
@@ -221,7 +229,7 @@ def _without(classes: GaussianClasses, x: Tensor, a: Tensor, label: Tensor) -> T
     return scores
 
 
-def _inverse_downdate(gram: Tensor, share: Tensor) -> Tensor:
+def inverse_downdate(gram: Tensor, share: Tensor) -> Tensor:
     """``k (I - k G)^-1`` (g, s, s) of G (g, s, s) and k (g,), with a floor for what is inverted."""
     if gram.shape[1] == 1:  # a row that is left out alone is a downdate of rank one
         values, vectors = gram[:, 0], torch.ones_like(gram)

@@ -23,6 +23,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from skclip._core.left_out_logits import LeftOutFactors
 from skclip._core.linear.leave_one_out import Groups
 from skclip._core.linear.temperature_scaling import fit_log_temperature, weighted_log_loss
 from skclip._core.model import FittedModel
@@ -32,7 +33,9 @@ __all__ = [
     "KernelGrid",
     "KernelModel",
     "half_spread",
+    "inverse_kernel",
     "kernel",
+    "left_out_factors",
     "left_out_fit",
     "select",
     "solve",
@@ -83,10 +86,14 @@ class KernelModel(FittedModel):
         return self.dual.shape[1]
 
     def logits(self, X: Tensor) -> Tensor:
-        scores = kernel(X, self.keys, self.beta) @ self.dual
+        scores = self.coordinates(X) @ self.dual
         if self.text is not None:
             scores += X @ self.text.T
         return scores * (self.logit_scale / self.temperature)
+
+    def coordinates(self, X: Tensor) -> Tensor:
+        """(n, k) affinities with the keys."""
+        return kernel(X, self.keys, self.beta)
 
     def numbers_per_row(self, n_features: int) -> int:
         return n_features + 3 * len(self.keys) + 3 * self.n_classes
@@ -117,15 +124,53 @@ def left_out_fit(
     index, present = groups.rows, groups.present
     if index.shape[1] == 1:  # of single rows the diagonal of Q = half' half is all that counts
         return targets - D / half.square().sum(dim=0)[:, None]
-    Q = half.T @ half
-    pairs = present[:, :, None] & present[:, None, :]
-    blocks = Q[index[:, :, None], index[:, None, :]] * pairs
-    # Padded rows get equations of their own.
-    blocks = blocks + torch.diag_embed((~present).to(K.dtype))
-    residual = torch.linalg.solve(blocks, D[index] * present[:, :, None])
+    residual = _residuals(half.T @ half, D, groups)
     out = targets.clone()
     out[index[present]] -= residual[present]
     return out
+
+
+def _residuals(Q: Tensor, D: Tensor, groups: Groups) -> Tensor:
+    """(g, s, c) residuals of the rows of every group by the fit without it; 0 for padded rows."""
+    index, present = groups.rows, groups.present
+    pairs = present[:, :, None] & present[:, None, :]
+    blocks = Q[index[:, :, None], index[:, None, :]] * pairs
+    # Padded rows get equations of their own.
+    blocks = blocks + torch.diag_embed((~present).to(Q.dtype))
+    residual: Tensor = torch.linalg.solve(blocks, D[index] * present[:, :, None])
+    return residual
+
+
+def inverse_kernel(keys: Tensor, sample_weight: Tensor, beta: float, ridge: float) -> Tensor:
+    """Q (n, n) of keys (n, d)."""
+    root = sample_weight.sqrt()[:, None]
+    B = _regularised(kernel(keys, keys, beta), root, ridge)
+    return (root * torch.cholesky_inverse(torch.linalg.cholesky(B))).mul_(root.T)
+
+
+def left_out_factors(
+    model: KernelModel, sample_weight: Tensor, ridge: float, codes: Tensor
+) -> LeftOutFactors:
+    """What every image takes with it from the logits of new rows; exact.
+
+    The dual coefficients without the rows g of an image are ``D - Q[:, g] Q_gg^-1 D_g``, which is
+    zero for these rows: a row's logits lose its affinities times ``Q[:, g]``, times the residuals.
+    `sample_weight` (n,) and `codes` (n,) 0, 1, ... are of the model's keys.
+    """
+    keys = model.keys.double()
+    Q = inverse_kernel(keys, sample_weight.to(keys), model.beta, ridge)
+    groups = Groups.of(codes, sample_weight)
+    residual = _residuals(Q, model.dual.double(), groups)
+    directions = Q[:, groups.rows.flatten()] * groups.present.flatten()
+    g, _, c = residual.shape
+    return LeftOutFactors(
+        directions,
+        (-model.logit_scale / model.temperature * residual).float(),
+        offsets=residual.new_zeros(g, c, dtype=torch.float32),
+        mixes=residual.new_zeros(g, 0, dtype=torch.float32),
+        shared=residual.new_zeros(len(keys), 0),
+        levels=residual.new_zeros(len(keys), 0),
+    )
 
 
 def _inverse_of_triangle(L: Tensor) -> Tensor:

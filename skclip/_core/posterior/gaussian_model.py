@@ -90,6 +90,9 @@ class GaussianModel(AveragingModel):
         b, W = self.b / self.temperature, self.W / self.temperature
         return torch.addmm(b, X, W.T, alpha=self.logit_scale)
 
+    def coordinates(self, X: Tensor) -> Tensor:
+        return self.frame.coordinates(X)[0]
+
     def logit_variance(self, X: Tensor) -> Tensor:
         """(n, c) variances of the logits at posterior temperature 1."""
         variance = self.posterior.variance(*self.frame.coordinates(X))

@@ -3,8 +3,8 @@ r"""The models without one image each, as steps from the whole one.
 One Newton step away from the rows g of an image, the weights of class c change by
 :math:`-A_c^{-1} \Phi_g^\top (I - h_g S_{gg})^{-1} f_g`, where :math:`A_c` is the curvature at the
 mode, :math:`S_{gg}` the posterior covariance of the logits of these rows, h their curvature
-and :math:`f = a (y - p)` their pull on the class (``_core/linear/leave_one_out.py`` has the same
-step for the rows themselves). So the logits of a new row under all left-out models are its logits,
+and :math:`f = a (y - p)` their pull on the class (``leave_one_out.py`` has the same step for the
+rows themselves). So the logits of a new row under all left-out models are its logits,
 less its coordinates times one vector for each pair of an image and a class that it matters to.
 
 Of CLIP's concentrated softmax few such pairs count: those of the image's own class, and those with
@@ -13,14 +13,12 @@ a noticeable curvature.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from skclip._core.posterior.gaussian_model import GaussianModel
+from skclip._core.left_out_logits import LeftOutPairs
 
-__all__ = ["LeftOutModels"]
+__all__ = ["left_out_pairs"]
 
 # Pairs of row and class with p (1 - p) up to this do not enter, but for the row's own class.
 _THRESHOLD = 1e-4
@@ -28,45 +26,43 @@ _THRESHOLD = 1e-4
 _SMALLEST_REMAINDER = 1e-3
 
 
-@dataclass(frozen=True)
-class LeftOutModels:
-    """Shifts of logits for k pairs of an image and a class.
+def left_out_pairs(
+    phi: Tensor,
+    P: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    images: Tensor,
+    *,
+    scale: Tensor,
+    temperature: float = 1.0,
+) -> LeftOutPairs:
+    """Steps from the mode of rows of classes y (n,), weights (n,) and images (n,) 0, 1, ...
 
-    directions (r', k), times the coordinates of a row in the model's frame, are added to its
-    logits; images (k,) and classes (k,) say what the pairs are, classes ascending.
+    Parameters
+    ----------
+    phi : Tensor of shape (n, r)
+        Coordinates of the rows.
+    P : Tensor of shape (n, c)
+        Probabilities at the mode, whose logits the model divides by `temperature`.
+    scale : Tensor of shape (c, r)
+        Standard deviations of the coordinates' prior, in logits.
     """
-
-    directions: Tensor
-    images: Tensor
-    classes: Tensor
-
-    @classmethod
-    def of(
-        cls, model: GaussianModel, X: Tensor, y: Tensor, weight: Tensor, images: Tensor
-    ) -> LeftOutModels:
-        """For the mode `model` of rows X (n, d) of classes y, weights and images (n,) 0, 1, ..."""
-        P = torch.softmax(model.logits(X) * model.temperature, dim=1)
-        phi, _ = model.frame.coordinates(X)
-        ridge = torch.ones_like(phi[0])
-        if model.frame.has_bias:
-            ridge[-1] = 1.0 / model.bias_variance
-        directions, owners, classes = [], [], []
-        for c in range(model.n_classes):
-            p = P[:, c]
-            rows = torch.nonzero((p * (1 - p) > _THRESHOLD) | (y == c)).squeeze(1)
-            if not len(rows):
-                continue
-            a, p = weight[rows], p[rows]
-            scale = model.logit_scale / (float(model.prior_precision[c]) * ridge).sqrt()
-            columns, members = _directions(
-                phi[rows] * scale, a * p * (1 - p), a * ((y[rows] == c).to(p) - p), images[rows]
-            )
-            directions.append(scale[:, None] * columns / model.temperature)
-            owners.append(members)
-            classes.append(torch.full_like(members, c))
-        # Single precision is enough for differences of logits, and twice as fast.
-        steps = torch.cat(directions, dim=1).float()
-        return cls(steps, torch.cat(owners), torch.cat(classes))
+    directions, owners, classes = [], [], []
+    for c in range(P.shape[1]):
+        p = P[:, c]
+        rows = torch.nonzero((p * (1 - p) > _THRESHOLD) | (y == c)).squeeze(1)
+        if not len(rows):
+            continue
+        a, p = weight[rows], p[rows]
+        columns, members = _directions(
+            phi[rows] * scale[c], a * p * (1 - p), a * ((y[rows] == c).to(p) - p), images[rows]
+        )
+        directions.append(scale[c][:, None] * columns / temperature)
+        owners.append(members)
+        classes.append(torch.full_like(members, c))
+    # Single precision is enough for differences of logits, and twice as fast.
+    steps = torch.cat(directions, dim=1).float()
+    return LeftOutPairs(steps, torch.cat(owners), torch.cat(classes))
 
 
 def _directions(
