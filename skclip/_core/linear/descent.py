@@ -50,10 +50,14 @@ class Descent:
 
 @dataclass
 class _State:
-    """A point with its logits (n, c), value, gradient and the rows' log-normalisers (n,)."""
+    """A point with its logits (n, c), value, gradient and the rows' log-normalisers (n,).
+
+    `moved` is memory for other logits: new memory of that size is slow to come by.
+    """
 
     rows: Rows
     scores: Tensor
+    moved: Tensor
     point: Tensor
     value: float
     gradient: Tensor
@@ -63,15 +67,21 @@ class _State:
     @classmethod
     def at_prior_mean(cls, rows: Rows, scores: Tensor) -> _State:
         point = torch.zeros_like(rows.penalty)
-        return cls(rows, scores, point, *evaluate(rows, scores, point))
+        return cls(rows, scores, torch.empty_like(scores), point, *evaluate(rows, scores, point))
+
+    def newton_direction(self, pairs: Pairs) -> Tensor | None:
+        """From the pairs in doubt; None where it is not found."""
+        torch.mm(self.rows.Z, (self.gradient / self.rows.penalty).T, out=self.moved)
+        return pairs.direction(self.rows, self.scores, self.log_total, self.gradient, self.moved)
 
     def step(self, direction: Tensor, slope: float) -> float:
         """Go along a direction as far as is good; the length, 0 where nothing decreases."""
-        moved = torch.mm(self.rows.Z, direction.T).mul_(self.rows.problem.logit_scale)
-        line = Line.of(self.rows, self.scores, moved, self.point, direction)
+        torch.mm(self.rows.Z, direction.T, out=self.moved)
+        self.moved.mul_(self.rows.problem.logit_scale)
+        line = Line.of(self.rows, self.scores, self.moved, self.point, direction)
         length = line.search(self.value, slope)
         if length > 0.0:
-            self.scores.add_(moved, alpha=length)
+            self.scores.add_(self.moved, alpha=length)
             self.point = torch.add(self.point, direction, alpha=length)
             self.value, self.gradient, self.log_total = evaluate(self.rows, self.scores, self.point)
             self.n_iter += 1
@@ -113,11 +123,7 @@ def descend(
 
 def _approach(state: _State, enough: float, max_iter: int, report: Callable[[], None]) -> None:
     """Limited-memory BFGS, until there is little left to gain."""
-    rows, problem = state.rows, state.rows.problem
-    P = (state.scores - state.log_total[:, None]).exp_()
-    curvature = robust_curvature(P, problem.y, problem.sample_weight)
-    diagonal = torch.addmm(rows.penalty, curvature.T, rows.Z.square(), alpha=problem.logit_scale**2)
-    inverse_hessian = InverseHessian(diagonal.reciprocal_())
+    inverse_hessian = InverseHessian(_curvature(state).reciprocal_())
     for _ in range(max_iter):
         direction = inverse_hessian.times(state.gradient).neg_()
         slope = dot(direction, state.gradient)
@@ -126,6 +132,17 @@ def _approach(state: _State, enough: float, max_iter: int, report: Callable[[], 
             return
         inverse_hessian.remember(direction.mul_(length), state.gradient - before)
         report()
+
+
+def _curvature(state: _State) -> Tensor:
+    """(c, r) diagonal of the Hessian."""
+    rows, problem = state.rows, state.rows.problem
+    diagonal = rows.penalty.clone()
+    for where in rows.chunks():
+        P = (state.scores[where] - state.log_total[where, None]).exp_()
+        H = robust_curvature(P, problem.y[where], problem.sample_weight[where])
+        diagonal.addmm_(H.T, rows.Z[where].square(), alpha=problem.logit_scale**2)
+    return diagonal
 
 
 def _finish(
@@ -138,7 +155,7 @@ def _finish(
         threshold = _THRESHOLDS.get(iteration, threshold)
         if pairs is None or iteration % _STEPS_PER_CHOICE == 0:
             pairs = Pairs.of(state.rows, state.scores, state.log_total, tightness * threshold)
-        direction = pairs.direction(state.rows, state.scores, state.log_total, state.gradient)
+        direction = state.newton_direction(pairs)
         if direction is None:
             return math.inf
         slope = dot(direction, state.gradient)

@@ -104,16 +104,17 @@ class Pairs:
         )
 
     def direction(
-        self, rows: Rows, scores: Tensor, log_total: Tensor, gradient: Tensor
+        self, rows: Rows, scores: Tensor, log_total: Tensor, gradient: Tensor, pulled: Tensor
     ) -> Tensor | None:
         """The Newton step (c, r) from a point with these logits and this gradient.
 
+        `pulled` (n, c) is ``Z (gradient / penalty)'``.
         None where conjugate gradients do not get there: with nearly no prior, K is worse
         conditioned than any number of steps can mend.
         """
         tau = rows.problem.logit_scale
-        target = torch.mm(rows.Z, (gradient / rows.penalty).T)[self.rows, self.classes]
-        force = self._force(rows, scores, log_total, target.mul_(-tau))
+        target = pulled[self.rows, self.classes].mul_(-tau)
+        force = self._force(rows, scores, log_total, target)
         if force is None:
             return None
         return self._spread(rows, force).mul_(-tau).sub_(gradient).div_(rows.penalty)

@@ -302,11 +302,28 @@ class _Objective:
         self.weighted = self.Z if bool((a == 1).all()) else a[:, None] * self.Z
         # The labels' part of the gradient is the same at every point.
         self.labelled = torch.zeros_like(self.penalty).index_add_(0, problem.y, self.weighted)
-        # The prior mean's logits, which the coordinates add to.
-        self.base = self.tau * (problem.X @ problem.prior_mean.T)
-        self.P = torch.empty_like(self.base)
-        self.scratch = torch.empty_like(self.base[:_ROWS_PER_CHUNK])
         self.P_point: Tensor | None = None
+
+    def prior_logits(self) -> Tensor:
+        """(n, c) at the prior mean, which the coordinates add to."""
+        return (self.problem.X @ self.problem.prior_mean.T).mul_(self.tau)
+
+    # What the descent has no use for, made when another solver asks.
+
+    @cached_property
+    def base(self) -> Tensor:
+        """The prior mean's logits."""
+        return self.prior_logits()
+
+    @cached_property
+    def P(self) -> Tensor:
+        """(n, c) probabilities at `P_point`."""
+        return torch.empty_like(self.base)
+
+    @cached_property
+    def scratch(self) -> Tensor:
+        """For a chunk of rows."""
+        return torch.empty_like(self.base[:_ROWS_PER_CHUNK])
 
     @property
     def suits_pairs(self) -> bool:
@@ -327,7 +344,7 @@ class _Objective:
         enough = 0.3 * NATS_PER_ROW * self.total_weight * self.share_of_tolerance
         found = descend(
             rows,
-            self.base.clone(),
+            self.prior_logits(),
             enough=enough,
             tightness=self.tightness,
             max_iter=max_iter,
