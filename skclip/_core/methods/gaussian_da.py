@@ -27,6 +27,8 @@ import torch
 from torch import Tensor
 
 from skclip._core.linear.leave_one_out import Groups
+from skclip._core.methods.chunks import row_chunks
+from skclip._core.methods.left_out_images import left_out_images
 from skclip._core.solve import one_dimensional
 
 __all__ = [
@@ -40,16 +42,13 @@ __all__ = [
 _SMALLEST_REMAINDER = 1e-6
 _NO_SPREAD = 1e-12
 _BYTES_PER_BATCH = 32 * 2**20
-# Rows times classes of left-out scores: half a gigabyte. One number is chosen by them, which
-# thousands of images settle.
+# Rows times classes of left-out scores: half a gigabyte.
 _MOST_LEFT_OUT = 2**26
 _HALF_RANGE = 6.0
 _N_GRID = 25
 # Rows times classes on which the grid is looked at, and which stay in the processor's cache.
 _NUMBERS_OF_GRID = 2**21
 _NUMBERS_PER_CHUNK = 2**17
-# Rows whose moments are taken together, in float64.
-_ROWS_PER_CHUNK = 8192
 _LEAST_LOG_PROBABILITY = -700.0
 
 
@@ -78,7 +77,7 @@ class GaussianClasses:
         cls, X: Tensor, y: Tensor, sample_weight: Tensor, n_classes: int, shrinkage: float | None
     ) -> GaussianClasses:
         a, d = sample_weight.double(), X.shape[1]
-        chunks = [slice(i, i + _ROWS_PER_CHUNK) for i in range(0, len(X), _ROWS_PER_CHUNK)]
+        chunks = list(row_chunks(len(X), d))
         share = a / a.sum()
         origin = a.new_zeros(d)
         for where in chunks:
@@ -183,17 +182,17 @@ def left_out_scores(
     """
     a = sample_weight.double()
     groups = Groups.of(codes, a)
+    c, size = len(classes.weight), groups.rows.shape[1]
+    kept, share = left_out_images(groups, y, c, most // (size * c))
+    if classes.is_total or not len(kept):
+        return LeftOutScores(a.new_zeros(0, c), kept[:0], share)
     first = groups.rows[:, 0]
-    n_images = torch.bincount(y[first], minlength=len(classes.weight))
-    scored = torch.nonzero(n_images[y[first]] > 1).squeeze(1)
-    if classes.is_total or not len(scored):
-        return LeftOutScores(a.new_zeros(0, len(classes.weight)), scored[:0], 0.0)
-    kept = _drawn(scored, most // (groups.rows.shape[1] * len(classes.weight)))
+    n_images = torch.bincount(y[first], minlength=c)
     noise = _mean_noise(classes, len(first), int((n_images > 0).sum()))
     rows = groups.rows[kept][groups.present[kept]]
-    out = a.new_empty(len(rows), len(classes.weight))
+    out = a.new_empty(len(rows), c)
     done = 0
-    for where in _batches(kept, groups, X.shape[1], len(classes.weight)):
+    for where in _batches(kept, groups, X.shape[1], c):
         index, present = groups.rows[where], groups.present[where]
         label = y[index[:, 0]]
         scores = _without(classes, classes.rotated(X[index]), a[index] * present, label)
@@ -208,16 +207,7 @@ def left_out_scores(
         end = done + int(present.sum())
         out[done:end] = scores[present]
         done = end
-    return LeftOutScores(out, rows, len(kept) / len(scored))
-
-
-def _drawn(images: Tensor, most: int) -> Tensor:
-    """At most so many of the images, at least one, in their order."""
-    if len(images) <= most:
-        return images
-    generator = torch.Generator().manual_seed(0)
-    places = torch.randperm(len(images), generator=generator)[: max(1, most)]
-    return images[places.sort().values.to(images.device)]
+    return LeftOutScores(out, rows, share)
 
 
 def _column(own: Tensor, index: Tensor) -> Tensor:

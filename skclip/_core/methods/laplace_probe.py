@@ -34,6 +34,7 @@ from torch import Tensor
 
 from skclip._core.linear.objective import LinearProblem, LinearSolution, Span, solve_map
 from skclip._core.linear.temperature_scaling import weighted_log_loss
+from skclip._core.methods.chunks import row_chunks
 from skclip._core.model import Averaging, AveragingModel
 from skclip._core.posterior.block import Frame
 from skclip._core.posterior.draws import standard_normal
@@ -58,8 +59,6 @@ _EVIDENCE_STEPS = 60
 # Of the log precision.
 _LONGEST_STEP = 3.0
 _ROWS_PER_CHUNK = 64
-# Rows times classes whose probabilities are held at once.
-_NUMBERS_PER_CHUNK = 2**22
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class KroneckerCurvature:
         """That of weights W (c, d); rows are taken in chunks."""
         c, a = problem.n_classes, problem.sample_weight
         between, total = W.new_zeros(c, c), W.new_zeros(c)
-        for rows in _chunks(problem):
+        for rows in row_chunks(len(problem.X), problem.n_classes):
             P = torch.softmax(problem.logit_scale * (problem.X[rows] @ W.T), dim=1)
             weighted = a[rows, None] * P
             between.addmm_(P.T, weighted, alpha=-1.0)
@@ -344,13 +343,8 @@ def evidence_mode(
 def support_log_likelihood(problem: LinearProblem, W: Tensor) -> float:
     """Weighted log-likelihood of the support rows under weights (c, d)."""
     total = 0.0
-    for rows in _chunks(problem):
+    for rows in row_chunks(len(problem.X), problem.n_classes):
         scores = problem.logit_scale * (problem.X[rows] @ W.T)
         weight = problem.sample_weight[rows]
         total -= float(weighted_log_loss(scores, problem.y[rows], weight))
     return total
-
-
-def _chunks(problem: LinearProblem) -> list[slice]:
-    step = max(1, _NUMBERS_PER_CHUNK // problem.n_classes)
-    return [slice(first, first + step) for first in range(0, len(problem.X), step)]

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from skclip._core.linear.objective import softmax_in_place, with_bias_column
+from skclip._core.methods.chunks import row_chunks
 from skclip._core.problem import Problem, weight_of_certificate
 from skclip._core.solve import lbfgs, newton
 from skclip._core.solve.status import Status
@@ -37,8 +38,6 @@ __all__ = ["Blend", "descend", "solve_blend", "start", "step_sizes"]
 _START_FACTOR = 250.0
 # The published code updates the multipliers in every tenth iteration.
 _ALPHA_EVERY = 10
-# Rows times classes whose logits are held at once.
-_NUMBERS_PER_CHUNK = 2**22
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def _loss_and_slopes(
     cosines of rows and text, an array (n, c), are never needed.
     """
     value, slope, slope_of_bias = 0.0, torch.zeros_like(W), torch.zeros_like(b)
-    for where in _chunks(problem):
+    for where in row_chunks(len(problem.X), problem.n_classes):
         X, y, a = problem.X[where], problem.y[where], weight[where]
         scores = torch.addmm(b, X, W.T)
         loss = softmax_in_place(scores, y)
@@ -142,11 +141,6 @@ def _loss_and_slopes(
         slope.addmm_(scores.T, X)
         slope_of_bias += scores.sum(dim=0)
     return value, slope, slope_of_bias
-
-
-def _chunks(problem: Problem) -> list[slice]:
-    step = max(1, _NUMBERS_PER_CHUNK // problem.n_classes)
-    return [slice(first, first + step) for first in range(0, len(problem.X), step)]
 
 
 def solve_blend(
@@ -234,7 +228,7 @@ class _Objective:
         """Of the Hessian."""
         (W, b), T = self.at(point), self.problem.prior_mean
         out = self.penalty.clone()
-        for where in _chunks(self.problem):
+        for where in row_chunks(len(self.problem.X), self.problem.n_classes):
             X, a = self.problem.X[where], self.problem.sample_weight[where, None]
             P = torch.softmax(torch.addmm(b, X, W.T), dim=1)
             doubt = P.sub_(P.square()).mul_(a)
@@ -251,7 +245,7 @@ class _Objective:
         def product(direction: Tensor) -> Tensor:
             V, shift = self.weights(direction)
             slope, slope_of_bias = torch.zeros_like(V), torch.zeros_like(shift)
-            for where in _chunks(problem):
+            for where in row_chunks(len(problem.X), problem.n_classes):
                 X, a = problem.X[where], problem.sample_weight[where, None]
                 P = torch.softmax(torch.addmm(b, X, W.T), dim=1)
                 moved = torch.addmm(shift, X, V.T).mul_(P)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from skclip._core.linear.objective import LinearProblem, LinearSolution, Span, log_softmax_gap
+from skclip._core.methods.chunks import row_chunks
 from skclip._core.posterior.cosine import CosineProblem, cosine_logits
 from skclip._core.problem import Problem, weight_of_certificate
 from skclip._core.solve import lbfgs
@@ -25,8 +26,6 @@ __all__ = ["fit_range_optimum", "fit_range_recipe", "range_excess", "rescale_to_
 
 # Width, in logits, over which the corner of the penalty is rounded for a smooth solver.
 CORNER = 0.1
-# Rows times classes whose logits are held at once.
-_NUMBERS_PER_CHUNK = 2**22
 
 
 def rescale_to_range(scores: Tensor, reference: Tensor) -> Tensor:
@@ -61,15 +60,10 @@ def range_excess(scores: Tensor, reference: Tensor, corner: float = 0.0) -> Tens
 def text_range(problem: Problem, unit_text: Tensor) -> Tensor:
     """(n, 2) lowest and highest logit of every row, by text (c, d) as it is."""
     out = problem.X.new_empty(len(problem.X), 2)
-    for where in _chunks(problem):
+    for where in row_chunks(len(out), problem.n_classes):
         scores = problem.logit_scale * (problem.X[where] @ unit_text.T)
         out[where] = torch.stack(torch.aminmax(scores, dim=1), dim=1)
     return out
-
-
-def _chunks(problem: Problem) -> list[slice]:
-    step = max(1, _NUMBERS_PER_CHUNK // problem.n_classes)
-    return [slice(first, first + step) for first in range(0, len(problem.X), step)]
 
 
 def fit_range_recipe(
@@ -118,13 +112,12 @@ def fit_range_optimum(
     reference = text_range(problem, problem.prior_mean)
     total = weight_of_certificate(a, problem.X)
     lam = problem.prior_precision[:, None]
-    chunks = _chunks(problem)
 
     def value_and_gradient(D: Tensor) -> tuple[float, Tensor]:
         W = problem.prior_mean + span.weights(D)
         gradient = lam * D
         value = 0.5 * float((lam * D.square()).double().sum())
-        for where in chunks:
+        for where in row_chunks(len(Z), problem.n_classes):
             scores, y = tau * (problem.X[where] @ W.T), problem.y[where]
             loss, P = log_softmax_gap(scores, y)
             loss = loss + penalty * range_excess(scores, reference[where], CORNER)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from skclip._core.methods import gaussian_da
+from skclip._core.methods import chunks
 from skclip._core.methods.gaussian_da import GaussianClasses, choose_weight, left_out_scores
 
 from ..conftest import make_problem
@@ -161,7 +161,7 @@ def test_drawn_images_have_the_scores_that_they_have_among_all(views):
 def test_moments_do_not_depend_on_the_rows_taken_together(monkeypatch):
     p = make_problem(n=36, d=6)
     whole = GaussianClasses.of(p.X, p.y, p.sample_weight, 4, None)
-    monkeypatch.setattr(gaussian_da, "_ROWS_PER_CHUNK", 7)
+    monkeypatch.setattr(chunks, "_NUMBERS", 7 * 6)
     parts = GaussianClasses.of(p.X, p.y, p.sample_weight, 4, None)
     prior = torch.zeros(4, dtype=torch.float64)
     for left, right in zip(whole.linear(prior), parts.linear(prior), strict=True):

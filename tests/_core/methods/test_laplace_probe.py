@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from skclip._core.linear.objective import Span, logits, solve_map
-from skclip._core.methods import laplace_probe
+from skclip._core.methods import chunks
 from skclip._core.methods.laplace_probe import (
     DenseCurvature,
     KroneckerCurvature,
@@ -77,7 +77,7 @@ def test_the_rows_taken_together_do_not_matter(monkeypatch):
     problem = make(30)
     W = problem.prior_mean + 0.1
     whole = curvature(KroneckerCurvature, problem, W), support_log_likelihood(problem, W)
-    monkeypatch.setattr(laplace_probe, "_NUMBERS_PER_CHUNK", 7 * 4)
+    monkeypatch.setattr(chunks, "_NUMBERS", 7 * 4)
     parts = curvature(KroneckerCurvature, problem, W), support_log_likelihood(problem, W)
     torch.testing.assert_close(parts[0].between, whole[0].between)
     assert parts[1] == pytest.approx(whole[1])

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from skclip._core.methods import lp_plus_plus
+from skclip._core.methods import chunks
 from skclip._core.methods.lp_plus_plus import (
     _Objective,
     descend,
@@ -148,7 +148,7 @@ def test_the_rows_taken_together_do_not_matter(solver, monkeypatch):
         return solve_blend(blend_problem(), 2.0, 3.0, tol=1e-10, max_iter=500, solver=solver)
 
     whole = blend()
-    monkeypatch.setattr(lp_plus_plus, "_NUMBERS_PER_CHUNK", 7 * 4)
+    monkeypatch.setattr(chunks, "_NUMBERS", 7 * 4)
     parts = blend()
     for name in ("W", "b", "alpha"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-8, atol=1e-8)

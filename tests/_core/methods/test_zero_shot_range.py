@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skclip._core.linear.objective import solve_map
-from skclip._core.methods import zero_shot_range
+from skclip._core.methods import chunks
 from skclip._core.methods.zero_shot_range import (
     CORNER,
     _excess_slope,
@@ -102,7 +102,7 @@ def test_the_rows_taken_together_do_not_matter(fit, monkeypatch):
         return train(cosine_problem(), 10.0 if fit == "recipe" else None)
 
     whole = weights()
-    monkeypatch.setattr(zero_shot_range, "_NUMBERS_PER_CHUNK", 7 * 4)
+    monkeypatch.setattr(chunks, "_NUMBERS", 7 * 4)
     torch.testing.assert_close(weights(), whole, rtol=0, atol=1e-7)
 
 
