@@ -67,6 +67,12 @@ def test_class_scaling_ends_fits_that_want_too_much(limits, status, printed):
     assert printed in result.stdout
 
 
+def test_proker_landmarks_compares_keys():
+    printed = run("proker_landmarks.py")
+    assert "12 of 96 rows" in printed
+    assert "all 96 rows" in printed
+
+
 def test_views_prints_gains_with_their_errors():
     assert "gain in NLL" in run("views.py")
 

@@ -43,9 +43,9 @@ def augmented_models(estimator: Any, y: np.ndarray) -> Augmented | None:
     """Of an adapter fitted on single images of labels y (n,); None where labels matter too much.
 
     There are such models for :class:`skclip.ProKeRClassifier`, whose inverse kernel does not know
-    labels.
+    labels, where all rows are its keys.
     """
-    if not isinstance(estimator, ProKeRClassifier):
+    if not isinstance(estimator, ProKeRClassifier) or len(estimator.model_.keys) < len(y):
         return None
     codes = torch.from_numpy(np.searchsorted(estimator.classes_, y))
     model, weight = estimator.model_, estimator.residual_weight_

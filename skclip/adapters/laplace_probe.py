@@ -279,10 +279,8 @@ class LaplaceProbeClassifier(UncertaintyMixin, LinearAdapterClassifier):
     def _curvature_at(
         self, problem: LinearProblem, span: Span, W: torch.Tensor
     ) -> KroneckerCurvature | DenseCurvature:
-        scores = problem.logit_scale * (problem.X @ W.T)
         kind = KroneckerCurvature if self.covariance == "kronecker" else DenseCurvature
-        P = torch.softmax(scores, dim=1)
-        return kind.at(P, problem.sample_weight, span.Z, problem.logit_scale)
+        return kind.at(problem, span, W)
 
     def _fit_mode(
         self, problem: LinearProblem, span: Span

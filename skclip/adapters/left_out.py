@@ -206,6 +206,8 @@ def _(estimator: GaussianDAClassifier, support: FittedRows) -> LeftOut | None:
 @of_adapter.register
 def _(estimator: ProKeRClassifier, support: FittedRows) -> LeftOut | None:
     """Without an image the dual coefficients change along its column of the inverse kernel."""
+    if len(estimator.model_.keys) < len(support.X):  # of landmarks there is no such column
+        return None
     changes = proker.left_out_factors(
         estimator.model_, support.weight, estimator.ridge_, support.images
     )

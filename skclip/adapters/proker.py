@@ -8,14 +8,16 @@ import torch
 from numpy.typing import ArrayLike
 
 from skclip._core.methods.proker import (
+    ExactRegression,
     KernelChoice,
     KernelGrid,
     KernelModel,
+    KernelRegression,
+    Support,
     half_spread,
-    kernel,
     select,
-    solve,
 )
+from skclip._core.methods.proker_landmarks import LandmarkRegression
 from skclip.adapters.base import BaseAdapterClassifier, fit_method
 from skclip.adapters.images import group_codes, image_weight, support_images
 from skclip.utils.sklearn_private import Interval, StrOptions
@@ -32,6 +34,8 @@ _LARGEST = 1e6
 _TEMPERATURE_WIDTH, _TEMPERATURE_WIDTH_WITHOUT_TEXT = 0.3, 2.0
 # Residuals without text are of the order of 1.
 _LOGIT_SCALE_WITHOUT_TEXT = 10.0
+# Rows up to which all are keys (16 of each of 1000 classes: 2 GB a matrix), and keys of more.
+_MOST_ROWS, _N_LANDMARKS = 2**14, 2**12
 
 
 class ProKeRClassifier(BaseAdapterClassifier):
@@ -77,9 +81,9 @@ class ProKeRClassifier(BaseAdapterClassifier):
     ----------
     classes_ : ndarray of shape (n_classes,)
     dual_coef_ : ndarray of shape (n_support, n_classes)
-        :math:`\omega (K + \lambda I)^{-1} (Y - X T^\top)`.
+        :math:`\omega (K + \lambda I)^{-1} (Y - X T^\top)`, in the order of ``X_fit_``.
     X_fit_ : ndarray of shape (n_support, n_features)
-        Support rows of positive weight.
+        Support rows of positive weight; of more than 16,384 of them 4096, see Notes.
     prototypes_ : ndarray of shape (n_classes, n_features) or None
         The text prototypes, scaled as X.
     beta_, ridge_, temperature_, residual_weight_ : float
@@ -110,10 +114,19 @@ class ProKeRClassifier(BaseAdapterClassifier):
     times 8 n^2 bytes; predicting takes O(n (d + c)) per row, in chunks that bound the memory of the
     kernel.
 
+    Of more than 16,384 rows, 4096 of different images are drawn as keys, the same ones every time,
+    and f is the function of these that fits all rows best (Nystroem's method [2]_): a product of
+    matrices, O(4096^2 n) for each beta, decides the time, and memory does not grow with n^2.
+    Left-out residuals, at up to 2^25 / c images, are exact for this function. It is another and
+    weaker classifier than the regression on all rows, which is out of reach with so many, and on
+    real features :class:`GaussianDAClassifier` was better in less time.
+
     References
     ----------
     .. [1] Y. Bendou, A. Ouasfi, V. Gripon, A. Boukhayma, "ProKeR: a kernel perspective on
        few-shot adaptation of large vision-language models", CVPR 2025.
+    .. [2] A. Rudi, R. Camoriano, L. Rosasco, "Less is more: Nystroem computational
+       regularization", NeurIPS 2015.
 
     Examples
     --------
@@ -191,28 +204,39 @@ class ProKeRClassifier(BaseAdapterClassifier):
         codes = None if groups is None else group_codes(groups, y)
         problem = self._check(X, y, image_weight(sample_weight, codes))
         rows, labels, weight, codes = support_images(problem, codes)
-        dtype, keys = rows.dtype, rows
         # A kernel matrix with a small ridge needs all digits.
-        rows, weight = rows.double(), weight.double()
-        cosines = rows @ problem.prior_mean.double().T
-        grid = self._grid(1.0 / half_spread(rows, weight), problem.has_text)
+        text = problem.prior_mean
+        support = Support(rows.double(), labels, weight.double(), codes, text.double())
+        regression = self._regression(support)
+        grid = self._grid(1.0 / half_spread(support.X, support.weight), problem.has_text)
         choice = None
         if "auto" in (self.beta, self.ridge, self.temperature):
-            choice = select(rows, labels, weight, cosines, codes, grid, problem.logit_scale)
+            choice = select(regression, grid, problem.logit_scale)
         chosen = _chosen(grid, choice)
-        K = kernel(rows, rows, chosen["beta_"])
-        targets = torch.nn.functional.one_hot(labels, problem.n_classes) - cosines
-        dual = chosen["residual_weight_"] * solve(K, targets, weight, chosen["ridge_"])
-        text = problem.prior_mean if problem.has_text else None
+        beta, ridge = chosen["beta_"], chosen["ridge_"]
+        dual = chosen["residual_weight_"] * regression.dual(beta, ridge)
         model = KernelModel(
-            keys,
-            dual.to(dtype),
-            text,
-            chosen["beta_"],
+            regression.keys.to(rows.dtype),
+            dual.to(rows.dtype),
+            text if problem.has_text else None,
+            beta,
             problem.logit_scale,
             chosen["temperature_"],
         )
-        return self._publish(model, X_fit_=keys, dual_coef_=model.dual, prototypes_=text, **chosen)
+        return self._publish(
+            model,
+            X_fit_=model.keys,
+            dual_coef_=model.dual,
+            prototypes_=model.text,
+            **chosen,
+        )
+
+    @staticmethod
+    def _regression(support: Support) -> KernelRegression:
+        """With every row a key, or with some where a matrix of all pairs is too large."""
+        if len(support.X) <= _MOST_ROWS:
+            return ExactRegression(support)
+        return LandmarkRegression.drawn(support, _N_LANDMARKS)
 
     def _logit_scale_without_text(self, X: np.ndarray, sample_weight: np.ndarray) -> float:
         return _LOGIT_SCALE_WITHOUT_TEXT

@@ -123,6 +123,9 @@ class TipAdapterClassifier(BaseAdapterClassifier):
     is scaled up to the whole class, because a new image meets all K keys of its class, not
     K - 1; without this the cache looks worse than it is when K is small.
 
+    All rows are left out up to 2^25 / c of them (c classes); of more that many are drawn, the
+    same ones every time.
+
     Prediction costs O(n_keys (n_features + 1)) per row, in tiles of at most 4 MiB of
     affinities (256 MiB on a GPU), and memory for the rows and logits of 32 MiB of rows.
     "auto" adds 119 softmaxes of the support rows.

@@ -111,6 +111,8 @@ def study_of(
         if isinstance(source, Path) and is_embedded(source):
             embeddings = read_embeddings(source)
             table = _model_of(embeddings, table) | {"embeddings": str(source)}
+            if embeddings.jpeg_draft:
+                table["jpeg_draft"] = True
         elif pretrained is None:
             raise StudyError(
                 "Images need a CLIP model; got no pretrained weights. Name them, for instance "

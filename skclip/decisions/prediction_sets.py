@@ -98,8 +98,9 @@ class PredictionSetClassifier(
         smaller classes are compared with all images, with a warning.
     method : {"auto", "step", "refit", "full"}, default="auto"
         How left-out models are made: by one step, which "auto" takes where there is one, or by
-        fitting again. "full" is for :class:`skclip.ProKeRClassifier`, the scores "margin" and "lac"
-        and single images; it takes :math:`1 / \alpha - 1` images (9 at 0.9) to leave a label out.
+        fitting again. "full" is for :class:`skclip.ProKeRClassifier` of up to 16,384 rows, the
+        scores "margin" and "lac" and single images; it takes :math:`1 / \alpha - 1` images (9 at
+        0.9) to leave a label out.
     cv : int, default=None
         Folds to fit again, at least 2. None leaves out every image by itself up to 32 images,
         and has 10 folds beyond, fewer where no class has as many images. Without effect on a step.
@@ -287,8 +288,9 @@ class PredictionSetClassifier(
         found = augmented_models(last, y) if possible and not is_frozen(self.estimator) else None
         if found is None:
             raise ValueError(
-                "method='full' needs ProKeRClassifier, conformity_score='margin' or 'lac', and no "
-                f"groups; got {type(last).__name__}, {self.conformity_score!r} and "
+                "method='full' needs ProKeRClassifier of up to 16,384 rows, "
+                "conformity_score='margin' or 'lac', and no groups; got "
+                f"{type(last).__name__} of {len(y)} rows, {self.conformity_score!r} and "
                 f"{'no ' if groups is None else ''}groups. Use method='auto'."
             )
         return found

@@ -72,7 +72,7 @@ def fit_dataset(
         the check of one.
     model, pretrained : str, default=None
         Of the CLIP model, as for :class:`skclip.CLIPFeaturizer`. Those of the embeddings when
-        `source` has some.
+        `source` has some, whose `jpeg_draft` the pipeline reads images with, too.
     templates : default="simple"
         Of the prompts, as for :class:`skclip.ClassPrompts`.
     target_risk, coverage, threshold : float, default=None
@@ -182,7 +182,11 @@ def fit_dataset(
     decider, decision = classifier, ""
     if goal:
         decider, decision = _selective(classifier, calibration, goal)
-    reader = CLIPFeaturizer(absolute_name(model), absolute_name(pretrained))
+    reader = CLIPFeaturizer(
+        absolute_name(model),
+        absolute_name(pretrained),
+        jpeg_draft=embeddings is not None and embeddings.jpeg_draft,
+    )
     return FitReport(
         make_pipeline(reader, decider),
         check,

@@ -5,6 +5,8 @@ import pytest
 from scipy.special import log_softmax
 
 from skclip import GaussianDAClassifier, ProKeRClassifier, Prototypes
+from skclip.adapters import proker
+from skclip.adapters.augmented import augmented_models
 from skclip.adapters.left_out import LeftOut, left_out_models
 from skclip.datasets import make_clip_features
 
@@ -98,6 +100,18 @@ def test_they_outlive_their_arrays(make, task):
 def test_what_was_chosen_on_all_images_is_not_exact(chosen, task):
     fitted = chosen(task.text).fit(task.X, task.y)
     assert not left_out_models(fitted, task.X, task.y, None).is_exact
+
+
+def test_keys_that_are_some_of_the_rows_have_no_closed_form(task, monkeypatch):
+    """Nor do full conformal sets."""
+    fitted = ProKeRClassifier(task.text).fit(task.X, task.y)
+    assert left_out_models(fitted, task.X, task.y, None) is not None
+    assert augmented_models(fitted, task.y) is not None
+    monkeypatch.setattr(proker, "_MOST_ROWS", 10)
+    monkeypatch.setattr(proker, "_N_LANDMARKS", 8)
+    fitted = ProKeRClassifier(task.text).fit(task.X, task.y)
+    assert left_out_models(fitted, task.X, task.y, None) is None
+    assert augmented_models(fitted, task.y) is None
 
 
 def test_without_a_text_every_class_needs_two_images(task):

@@ -9,6 +9,7 @@ from sklearn.model_selection import cross_val_score
 
 from skclip import ProKeRClassifier, ZeroShotClassifier
 from skclip._core.methods.proker import KernelModel
+from skclip.adapters import proker
 
 from .conftest import make_task
 
@@ -132,3 +133,22 @@ def test_a_residual_weight_out_of_range_is_refused_with_the_range(task):
         ProKeRClassifier(task.text, residual_weight=1e300).fit(task.X, task.y)
     classifier = ProKeRClassifier(task.text, residual_weight=1e6).fit(task.X, task.y)
     assert np.isfinite(classifier.predict_proba(task.X_test)).all()
+
+
+def test_many_rows_are_fitted_on_some_of_them(monkeypatch):
+    """More than a limit, here 60 of 128: on half of them between all and zero-shot."""
+    task = make_task(n_classes=8, n_features=24, shots=16, n_test=400)
+
+    def proba(n_landmarks):
+        monkeypatch.setattr(proker, "_N_LANDMARKS", n_landmarks)
+        classifier = ProKeRClassifier(task.text).fit(task.X, task.y)
+        assert len(classifier.X_fit_) == min(n_landmarks, 128)
+        assert classifier.dual_coef_.shape == (len(classifier.X_fit_), 8)
+        return classifier.predict_proba(task.X_test)
+
+    exact = ProKeRClassifier(task.text).fit(task.X, task.y).predict_proba(task.X_test)
+    zero_shot = ZeroShotClassifier(task.text).fit(task.X, task.y).predict_proba(task.X_test)
+    monkeypatch.setattr(proker, "_MOST_ROWS", 60)
+    np.testing.assert_allclose(proba(1000), exact, atol=1e-4)
+    losses = [log_loss(task.y_test, P) for P in (exact, proba(64), zero_shot)]
+    assert losses[0] < losses[1] < 0.5 * (losses[0] + losses[2])

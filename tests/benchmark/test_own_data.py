@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from skclip.benchmark import hold_out, study_of
-from skclip.datasets import ImageDataset, ImageList
+from skclip.benchmark import hold_out, recommend, run, study_of
+from skclip.cli import main
+from skclip.datasets import ImageDataset, ImageList, save_digits_images, tiny_clip
 from skclip.exceptions import DatasetError
 
 
@@ -47,3 +48,16 @@ def test_features_become_a_study_with_shots_up_to_half_of_what_there_is(feature_
 def test_images_without_a_model_are_refused(tmp_path):
     with pytest.raises(ValueError, match="Images need a CLIP model; got no pretrained weights"):
         study_of(tmp_path)
+
+
+@pytest.mark.parametrize("draft", [True, False])
+def test_a_study_of_embeddings_says_how_their_images_were_decoded(draft, tmp_path):
+    """So that the code it recommends decodes new ones alike."""
+    save_digits_images(tmp_path / "digits", n_per_class=2)
+    command = ["embed", str(tmp_path / "digits"), "--pretrained", tiny_clip(), "--quiet"]
+    command += ["--jpeg-draft"] * draft
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    (table,) = study_of(tmp_path / "out")["datasets"]
+    assert table.get("jpeg_draft", False) == draft
+    run([table], tmp_path / "study", methods=("zero-shot",), shots=(1,), seeds=(1,), verbose=0)
+    assert ("jpeg_draft=True" in recommend(tmp_path / "study").code) == draft

@@ -339,9 +339,9 @@ def test_what_cannot_be_is_refused(data):
         PredictionSetClassifier(GaussianNB(), method="step").fit(X, y)
     with pytest.raises(ValueError, match="method='full' needs ProKeR.*; got GaussianNB"):
         PredictionSetClassifier(GaussianNB(), method="full").fit(X, y)
-    with pytest.raises(ValueError, match="got ProKeRClassifier, 'aps' and no groups"):
+    with pytest.raises(ValueError, match="got ProKeRClassifier of 40 rows, 'aps' and no groups"):
         PredictionSetClassifier(ProKeRClassifier(), method="full", conformity_score="aps").fit(X, y)
-    with pytest.raises(ValueError, match="got ProKeRClassifier, 'margin' and groups"):
+    with pytest.raises(ValueError, match="got ProKeRClassifier of 40 rows, 'margin' and groups"):
         PredictionSetClassifier(ProKeRClassifier(), method="full").fit(X, y, groups=np.arange(40))
     with pytest.raises(ValueError, match="cv must be at most the number of images; got 41 and 40"):
         PredictionSetClassifier(GaussianNB(), cv=41).fit(X, y)

@@ -5,13 +5,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from sklearn.datasets import load_sample_images
 from sklearn.metrics import accuracy_score, log_loss
 
-from skclip import BayesAdapterClassifier, ClassPrompts, CLIPFeaturizer, SelectiveClassifier
+from skclip import (
+    BayesAdapterClassifier,
+    ClassPrompts,
+    CLIPFeaturizer,
+    SelectiveClassifier,
+    load,
+    save,
+)
 from skclip.cli import main
 from skclip.datasets import save_digits_images, tiny_clip
 from skclip.exceptions import DatasetError, GuaranteeWarning, ImageError, LeftOutWarning
+from skclip.features import read_embeddings
 from skclip.metrics import expected_calibration_error
+from skclip.persistence import model_card
 from skclip.workflow import check_dataset, fit_dataset, write_page
 
 MODEL = {"pretrained": tiny_clip(), "device": "cpu"}
@@ -236,6 +247,27 @@ def test_embedded_images_are_fitted_without_reading_them_again(digits, tmp_path,
     (tmp_path / "features" / "paths.txt").write_text("\n".join([*lines[::-1], ""]))
     with pytest.raises(ValueError, match=r"paths.txt must name the image of every row"):
         fit_dataset(tmp_path / "features")
+
+
+@pytest.mark.parametrize("draft", [True, False])
+def test_images_are_predicted_as_embedded_ones_were_decoded(draft, tmp_path):
+    """At a fraction of their size or whole; the saved pipeline and its card say which."""
+    for name, picture in zip("ab", load_sample_images().images, strict=True):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for x in range(0, 320, 40):
+            crop = Image.fromarray(picture[:320, x : x + 320])
+            crop.save(tmp_path / "photos" / name / f"{x:03d}.jpg", quality=95)
+    command = ["embed", str(tmp_path / "photos"), "--pretrained", tiny_clip(), "--quiet"]
+    command += ["--jpeg-draft"] * draft
+    assert main([*command, "--out", str(tmp_path / "features")]) == 0
+    pipeline = fit_dataset(tmp_path / "features").pipeline
+    embeddings = read_embeddings(tmp_path / "features")
+    save(pipeline, tmp_path / "classifier.safetensors")
+    loaded = load(tmp_path / "classifier.safetensors")
+    for found in (pipeline, loaded):
+        features = found[0].set_params(device="cpu").transform(embeddings.paths)
+        np.testing.assert_allclose(features, embeddings.features, rtol=0, atol=5e-6)
+    assert ("jpeg_draft=True" in model_card(loaded)) == draft
 
 
 def test_copies_among_embedded_images_take_no_part(digits, tmp_path):

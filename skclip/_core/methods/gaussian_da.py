@@ -21,18 +21,29 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from skclip._core.linear.leave_one_out import Groups
+from skclip._core.methods.chunks import row_chunks
+from skclip._core.methods.left_out_images import left_out_images
 from skclip._core.solve import one_dimensional
 
-__all__ = ["GaussianClasses", "choose_weight", "inverse_downdate", "left_out_scores"]
+__all__ = [
+    "GaussianClasses",
+    "LeftOutScores",
+    "choose_weight",
+    "inverse_downdate",
+    "left_out_scores",
+]
 
 _SMALLEST_REMAINDER = 1e-6
 _NO_SPREAD = 1e-12
 _BYTES_PER_BATCH = 32 * 2**20
+# Rows times classes of left-out scores: half a gigabyte.
+_MOST_LEFT_OUT = 2**26
 _HALF_RANGE = 6.0
 _N_GRID = 25
 # Rows times classes on which the grid is looked at, and which stay in the processor's cache.
@@ -65,22 +76,30 @@ class GaussianClasses:
     def of(
         cls, X: Tensor, y: Tensor, sample_weight: Tensor, n_classes: int, shrinkage: float | None
     ) -> GaussianClasses:
-        a, rows = sample_weight.double(), X.double()
-        origin = (a / a.sum()) @ rows
-        rows = rows - origin
-        d = rows.shape[1]
+        a, d = sample_weight.double(), X.shape[1]
+        chunks = list(row_chunks(len(X), d))
+        share = a / a.sum()
+        origin = a.new_zeros(d)
+        for where in chunks:
+            origin += share[where] @ X[where].double()
         weight = a.new_zeros(n_classes).index_add_(0, y, a)
         seen = weight > 0
-        means = rows.new_zeros(n_classes, d).index_add_(0, y, a[:, None] * rows)
+        means = a.new_zeros(n_classes, d)
+        for where in chunks:
+            means.index_add_(0, y[where], a[where, None] * (X[where].double() - origin))
         means = means / torch.where(seen, weight, torch.ones_like(weight))[:, None]
-        within = a.sqrt()[:, None] * (rows - means[y])
-        total = float(torch.dot(a, rows.square().sum(dim=1)))
-        is_total = float(within.square().sum()) <= _NO_SPREAD * total
+        total, scatter = 0.0, a.new_zeros(d, d)
+        for where in chunks:
+            rows = X[where].double() - origin
+            total += float(torch.dot(a[where], rows.square().sum(dim=1)))
+            within = a[where].sqrt()[:, None] * (rows - means[y[where]])
+            scatter += within.T @ within
+        is_total = float(scatter.trace()) <= _NO_SPREAD * total
         if is_total:
-            axes = torch.eye(d, dtype=rows.dtype, device=rows.device)
+            axes = torch.eye(d, dtype=a.dtype, device=a.device)
             energy = torch.full_like(origin, (total or float(a.sum())) / d)
         else:
-            energy, axes = torch.linalg.eigh(within.T @ within)
+            energy, axes = torch.linalg.eigh(scatter)
             energy = energy.clamp(min=0.0)
         means[~seen] = means[seen].mean(dim=0)
         return cls(means @ axes, origin, axes, energy, weight, shrinkage, is_total)
@@ -130,6 +149,14 @@ class GaussianClasses:
         return W, b - b.mean()
 
 
+class LeftOutScores(NamedTuple):
+    """Scores (k, c) of rows (k,), and the share of all images with such scores that these are."""
+
+    scores: Tensor
+    rows: Tensor
+    share: float
+
+
 def left_out_scores(
     classes: GaussianClasses,
     X: Tensor,
@@ -139,12 +166,14 @@ def left_out_scores(
     log_prior: Tensor,
     *,
     empirical_prior: bool = False,
-) -> tuple[Tensor, Tensor]:
-    r"""Scores g (n, c) of every row by the moments without its image, and which rows have any.
+    most: int = _MOST_LEFT_OUT,
+) -> LeftOutScores:
+    r"""Scores g of rows by the moments without their image.
 
     Rows of one image share a code in `codes` (n,). A row whose class has no other image
-    has no left-out scores; its entries mean nothing. With `empirical_prior`, the log
-    prior of the class falls with its weight.
+    has no left-out scores. Images are drawn where the scores of all are more than `most`
+    numbers, the same ones every time. With `empirical_prior`, the log prior of the class falls
+    with its weight.
 
     The mean of the row's own class rests on one image less than in the fit, K - 1 of K, while
     the other classes keep theirs. The expected squared distance to a mean of K images is
@@ -152,20 +181,21 @@ def left_out_scores(
     classes; half of what leaving out adds to it is given back to the own class.
     """
     a = sample_weight.double()
-    rows = classes.rotated(X)
     groups = Groups.of(codes, a)
+    c, size = len(classes.weight), groups.rows.shape[1]
+    kept, share = left_out_images(groups, y, c, most // (size * c))
+    if classes.is_total or not len(kept):
+        return LeftOutScores(a.new_zeros(0, c), kept[:0], share)
     first = groups.rows[:, 0]
-    n_images = torch.bincount(y[first], minlength=len(classes.weight))
-    scored = n_images[y] > 1
-    out = rows.new_zeros(len(rows), len(classes.weight))
-    if classes.is_total:
-        return out, torch.zeros_like(scored)
+    n_images = torch.bincount(y[first], minlength=c)
     noise = _mean_noise(classes, len(first), int((n_images > 0).sum()))
-    keep = torch.nonzero(scored[first]).squeeze(1)
-    for where in _batches(keep, groups, rows.shape[1], len(classes.weight)):
+    rows = groups.rows[kept][groups.present[kept]]
+    out = a.new_empty(len(rows), c)
+    done = 0
+    for where in _batches(kept, groups, X.shape[1], c):
         index, present = groups.rows[where], groups.present[where]
         label = y[index[:, 0]]
-        scores = _without(classes, rows[index], a[index] * present, label)
+        scores = _without(classes, classes.rotated(X[index]), a[index] * present, label)
         k = n_images[label].double()
         own = 0.5 * noise * (1.0 / (k - 1.0) - 1.0 / k)
         if empirical_prior:
@@ -174,8 +204,10 @@ def left_out_scores(
         scores.scatter_add_(
             2, label[:, None, None].expand(-1, index.shape[1], 1), _column(own, index)
         )
-        out[index[present]] = scores[present]
-    return out, scored
+        end = done + int(present.sum())
+        out[done:end] = scores[present]
+        done = end
+    return LeftOutScores(out, rows, share)
 
 
 def _column(own: Tensor, index: Tensor) -> Tensor:

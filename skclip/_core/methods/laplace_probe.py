@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -33,6 +34,7 @@ from torch import Tensor
 
 from skclip._core.linear.objective import LinearProblem, LinearSolution, Span, solve_map
 from skclip._core.linear.temperature_scaling import weighted_log_loss
+from skclip._core.methods.chunks import row_chunks
 from skclip._core.model import Averaging, AveragingModel
 from skclip._core.posterior.block import Frame
 from skclip._core.posterior.draws import standard_normal
@@ -61,32 +63,46 @@ _ROWS_PER_CHUNK = 64
 
 @dataclass(frozen=True)
 class KroneckerCurvature:
-    """B = axes @ diag(spectrum) @ axes.T (c, c), and A = diag(energy) (r, r) in coordinates."""
+    """B (c, c), and A = diag(energy) (r, r) in coordinates."""
 
-    axes: Tensor
-    spectrum: Tensor
+    between: Tensor
     energy: Tensor
 
     @classmethod
-    def at(
-        cls, P: Tensor, sample_weight: Tensor, Z: Tensor, logit_scale: float
-    ) -> KroneckerCurvature:
-        """From probabilities (n, c) and rows Z (n, r) whose weighted Gram matrix is diagonal."""
-        total = sample_weight.sum()
-        weighted = sample_weight[:, None] * P
-        B = (torch.diag(weighted.sum(dim=0)) - P.T @ weighted) / total
-        spectrum, axes = torch.linalg.eigh(0.5 * (B + B.T))
-        energy = logit_scale**2 * (sample_weight @ Z.square())
-        return cls(axes, spectrum.clamp(min=0.0), energy)
+    def at(cls, problem: LinearProblem, span: Span, W: Tensor) -> KroneckerCurvature:
+        """That of weights W (c, d); rows are taken in chunks."""
+        c, a = problem.n_classes, problem.sample_weight
+        between, total = W.new_zeros(c, c), W.new_zeros(c)
+        for rows in row_chunks(len(problem.X), problem.n_classes):
+            P = torch.softmax(problem.logit_scale * (problem.X[rows] @ W.T), dim=1)
+            weighted = a[rows, None] * P
+            between.addmm_(P.T, weighted, alpha=-1.0)
+            total += weighted.sum(dim=0)
+        between.diagonal().add_(total)
+        between = between / a.sum()
+        energy = problem.logit_scale**2 * (a @ span.Z.square())
+        return cls(0.5 * (between + between.T), energy)
+
+    @cached_property
+    def _eigen(self) -> tuple[Tensor, Tensor]:
+        spectrum, axes = torch.linalg.eigh(self.between)
+        return spectrum.clamp(min=0.0), axes
 
     @property
+    def axes(self) -> Tensor:
+        """Eigenvectors of B (c, c)."""
+        return self._eigen[1]
+
+    @cached_property
     def values(self) -> Tensor:
         """All eigenvalues of the curvature, of any order."""
-        return torch.outer(self.spectrum, self.energy).flatten()
+        # A search for the precision asks for no eigenvectors, which take most of the time.
+        spectrum = torch.linalg.eigvalsh(self.between).clamp(min=0.0)
+        return torch.outer(spectrum, self.energy).flatten()
 
     def root(self, precision: float) -> Tensor:
         """(c, r) standard deviations on the axes of B and the coordinates."""
-        return (precision + torch.outer(self.spectrum, self.energy)).rsqrt()
+        return (precision + torch.outer(self._eigen[0], self.energy)).rsqrt()
 
 
 @dataclass(frozen=True)
@@ -98,15 +114,17 @@ class DenseCurvature:
     n_classes: int
 
     @classmethod
-    def at(cls, P: Tensor, sample_weight: Tensor, Z: Tensor, logit_scale: float) -> DenseCurvature:
-        """From probabilities (n, c) and rows Z (n, r)."""
+    def at(cls, problem: LinearProblem, span: Span, W: Tensor) -> DenseCurvature:
+        """That of weights W (c, d)."""
+        tau, Z = problem.logit_scale, span.Z
+        P = torch.softmax(tau * (problem.X @ W.T), dim=1)
         (_, c), r = P.shape, Z.shape[1]
         G = Z.new_empty(c, r, c, r)
         for k in range(c):
             # Row k of every Lambda_n: p_k (1[k = l] - p_l).
             weight = -P[:, k, None] * P
             weight[:, k] += P[:, k]
-            weight *= (logit_scale**2 * sample_weight)[:, None]
+            weight *= (tau**2 * problem.sample_weight)[:, None]
             for other in range(c):
                 G[k, :, other] = Z.T @ (weight[:, other, None] * Z)
         spectrum, axes = torch.linalg.eigh(G.reshape(c * r, c * r))
@@ -324,5 +342,9 @@ def evidence_mode(
 
 def support_log_likelihood(problem: LinearProblem, W: Tensor) -> float:
     """Weighted log-likelihood of the support rows under weights (c, d)."""
-    scores = problem.logit_scale * (problem.X @ W.T)
-    return -float(weighted_log_loss(scores, problem.y, problem.sample_weight))
+    total = 0.0
+    for rows in row_chunks(len(problem.X), problem.n_classes):
+        scores = problem.logit_scale * (problem.X[rows] @ W.T)
+        weight = problem.sample_weight[rows]
+        total -= float(weighted_log_loss(scores, problem.y[rows], weight))
+    return total

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from skclip._core.linear.objective import softmax_in_place, with_bias_column
+from skclip._core.methods.chunks import row_chunks
 from skclip._core.problem import Problem, weight_of_certificate
 from skclip._core.solve import lbfgs, newton
 from skclip._core.solve.status import Status
@@ -65,12 +66,13 @@ def step_sizes(problem: Problem) -> tuple[float, float]:
     step up to 2 / L does not raise the loss. The steps are 2 / L for (W, b), as published
     but for the one, and 1 / (8 L) for alpha, as published.
     """
-    a = problem.sample_weight.double()
+    a, T = problem.sample_weight.double(), problem.prior_mean.double()
     Z = with_bias_column(problem.X).double()
     Z = a.sqrt()[:, None] * Z
     gram = Z.T @ Z if len(Z) >= Z.shape[1] else Z @ Z.T
     energy = torch.linalg.eigvalsh(gram)[-1]
-    largest = (a @ (problem.X @ problem.prior_mean.T).double().square()).max()
+    rows = Z[:, :-1]
+    largest = ((T @ (rows.T @ rows)) * T).sum(dim=1).max()
     return float(4.0 * a.sum() / energy), float(a.sum() / (4.0 * largest))
 
 
@@ -104,28 +106,41 @@ def descend(
     rate, rate_alpha = step_sizes(problem)
     W, b, alpha = start(problem)
     share = problem.sample_weight / problem.sample_weight.sum()
-    text = problem.X @ problem.prior_mean.T
-    rows = torch.arange(len(text), device=text.device)
-
-    def evaluate() -> tuple[float, Tensor]:
-        """Mean loss, and its gradient (n, c) in the logits."""
-        scores = torch.addmm(b, problem.X, W.T).addcmul_(text, alpha.expand_as(text))
-        losses_of_rows = softmax_in_place(scores, problem.y)
-        scores[rows, problem.y] -= 1.0
-        return float(torch.dot(losses_of_rows, share)), scores.mul_(share[:, None])
-
+    T = problem.prior_mean
     losses = []
     for iteration in range(n_iter):
-        loss, slope = evaluate()
+        loss, slope, slope_of_bias = _loss_and_slopes(problem, share, W + alpha[:, None] * T, b)
         losses.append(loss)
-        W = W - rate * (slope.T @ problem.X)
-        b = b - rate * slope.sum(dim=0)
+        W = W - rate * slope
+        b = b - rate * slope_of_bias
         if (iteration + 1) % _ALPHA_EVERY == 0:
-            alpha = alpha - rate_alpha * (evaluate()[1] * text).sum(dim=0)
+            slope = _loss_and_slopes(problem, share, W + alpha[:, None] * T, b)[1]
+            alpha = alpha - rate_alpha * (slope * T).sum(dim=1)
         if callback is not None:
             callback(iteration, loss)
-    losses.append(evaluate()[0])
+    losses.append(_loss_and_slopes(problem, share, W + alpha[:, None] * T, b)[0])
     return Blend(W, b, alpha, n_iter, tuple(losses))
+
+
+def _loss_and_slopes(
+    problem: Problem, weight: Tensor, W: Tensor, b: Tensor
+) -> tuple[float, Tensor, Tensor]:
+    """Sum of the weighted losses of logits ``X W' + b``, and its slopes in W (c, d) and b (c,).
+
+    The slope in the multipliers is that in W times the text, summed over features, so that
+    cosines of rows and text, an array (n, c), are never needed.
+    """
+    value, slope, slope_of_bias = 0.0, torch.zeros_like(W), torch.zeros_like(b)
+    for where in row_chunks(len(problem.X), problem.n_classes):
+        X, y, a = problem.X[where], problem.y[where], weight[where]
+        scores = torch.addmm(b, X, W.T)
+        loss = softmax_in_place(scores, y)
+        value += float(torch.dot(loss.double(), a.double()))
+        scores[torch.arange(len(y), device=y.device), y] -= 1.0
+        scores.mul_(a[:, None])
+        slope.addmm_(scores.T, X)
+        slope_of_bias += scores.sum(dim=0)
+    return value, slope, slope_of_bias
 
 
 def solve_blend(
@@ -151,7 +166,7 @@ def solve_blend(
         result = lbfgs.minimize(
             objective.value_and_gradient,
             origin,
-            1.0 / objective.hessian(origin)[1],
+            1.0 / objective.diagonal(origin),
             objective.certificate,
             tol=tol,
             max_iter=max_iter,
@@ -178,52 +193,68 @@ class _Objective:
         self.problem, self.tau = problem, problem.logit_scale
         a = problem.sample_weight
         self.axes = _principal_axes(a.sqrt()[:, None] * problem.X)
-        self.Z = with_bias_column(problem.X @ self.axes)
-        self.text = problem.X @ problem.prior_mean.T
-        self.rows = torch.arange(len(a), device=a.device)
         self.certificate_weight = weight_of_certificate(a, problem.X)
-        self.penalty = a.new_full((len(problem.prior_mean), self.Z.shape[1] + 1), lam)
+        self.penalty = a.new_full((len(problem.prior_mean), self.axes.shape[1] + 2), lam)
         self.penalty[:, -1] = rho
 
     def parts(self, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return point[:, :-2], point[:, -2], point[:, -1]
 
-    def probabilities(self, point: Tensor) -> tuple[Tensor, Tensor]:
-        """Losses (n,) and probabilities (n, c)."""
-        multiplier = self.tau * (1.0 + point[:, -1])
-        scores = (self.text * multiplier).addmm_(self.Z, point[:, :-1].T, alpha=self.tau)
-        return softmax_in_place(scores, self.problem.y), scores
+    def weights(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        """W (c, d) and b (c,) of all logits, text included; a shift of the point is linear."""
+        v, theta, delta = self.parts(point)
+        W = v @ self.axes.T + delta[:, None] * self.problem.prior_mean
+        return self.tau * W, self.tau * theta
+
+    def slopes(self, slope: Tensor, slope_of_bias: Tensor) -> Tensor:
+        """Those of W and b as those of the point."""
+        of_text = (slope * self.problem.prior_mean).sum(dim=1)
+        parts = [slope @ self.axes, slope_of_bias[:, None], of_text[:, None]]
+        return self.tau * torch.cat(parts, dim=1)
+
+    def at(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        """W and b of the logits at a point, where delta = 0 is the text itself."""
+        W, b = self.weights(point)
+        return W + self.tau * self.problem.prior_mean, b
 
     def value_and_gradient(self, point: Tensor) -> tuple[float, Tensor]:
         a = self.problem.sample_weight
-        loss, slope = self.probabilities(point)
-        slope[self.rows, self.problem.y] -= 1.0
-        slope.mul_(a[:, None])
+        value, *slopes = _loss_and_slopes(self.problem, a, *self.at(point))
         gradient = self.penalty * point
-        value = torch.dot(loss.double(), a.double()) + 0.5 * (gradient * point).double().sum()
-        gradient[:, :-1].addmm_(slope.T, self.Z, alpha=self.tau)
-        gradient[:, -1].add_((slope * self.text).sum(dim=0), alpha=self.tau)
-        return float(value), gradient
+        value += 0.5 * float((gradient * point).double().sum())
+        return value, gradient.add_(self.slopes(*slopes))
+
+    def diagonal(self, point: Tensor) -> Tensor:
+        """Of the Hessian."""
+        (W, b), T = self.at(point), self.problem.prior_mean
+        out = self.penalty.clone()
+        for where in row_chunks(len(self.problem.X), self.problem.n_classes):
+            X, a = self.problem.X[where], self.problem.sample_weight[where, None]
+            P = torch.softmax(torch.addmm(b, X, W.T), dim=1)
+            doubt = P.sub_(P.square()).mul_(a)
+            squares = with_bias_column(X @ self.axes).square_()
+            out[:, :-1].addmm_(doubt.T, squares, alpha=self.tau**2)
+            out[:, -1].add_((doubt * (X @ T.T).square_()).sum(dim=0), alpha=self.tau**2)
+        return out
 
     def hessian(self, point: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
         """Product with the Hessian, and its diagonal."""
-        P = self.probabilities(point)[1]
-        a = self.problem.sample_weight[:, None]
-        doubt = (P - P.square()) * a
-        image = doubt.T @ self.Z.square()
-        text = (doubt * self.text.square()).sum(dim=0)
-        diagonal = self.penalty + self.tau**2 * torch.cat([image, text[:, None]], dim=1)
+        problem = self.problem
+        W, b = self.at(point)
 
         def product(direction: Tensor) -> Tensor:
-            moved = torch.addmm(self.text * direction[:, -1], self.Z, direction[:, :-1].T)
-            moved.mul_(P)
-            moved.addcmul_(P, moved.sum(dim=1, keepdim=True), value=-1.0).mul_(a)
-            image = self.penalty * direction
-            image[:, :-1].addmm_(moved.T, self.Z, alpha=self.tau**2)
-            image[:, -1].add_((moved * self.text).sum(dim=0), alpha=self.tau**2)
-            return image
+            V, shift = self.weights(direction)
+            slope, slope_of_bias = torch.zeros_like(V), torch.zeros_like(shift)
+            for where in row_chunks(len(problem.X), problem.n_classes):
+                X, a = problem.X[where], problem.sample_weight[where, None]
+                P = torch.softmax(torch.addmm(b, X, W.T), dim=1)
+                moved = torch.addmm(shift, X, V.T).mul_(P)
+                moved.addcmul_(P, moved.sum(dim=1, keepdim=True), value=-1.0).mul_(a)
+                slope.addmm_(moved.T, X)
+                slope_of_bias += moved.sum(dim=0)
+            return self.penalty * direction + self.slopes(slope, slope_of_bias)
 
-        return product, diagonal
+        return product, self.diagonal(point)
 
     def certificate(self, gradient: Tensor) -> float:
         return float(gradient.norm(dim=1).max()) / (self.tau * self.certificate_weight)

@@ -15,9 +15,10 @@ prediction", Technometrics 1974, for a single row).
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import ClassVar
 
 import torch
@@ -26,12 +27,16 @@ from torch import Tensor
 from skclip._core.left_out_logits import LeftOutFactors
 from skclip._core.linear.leave_one_out import Groups
 from skclip._core.linear.temperature_scaling import fit_log_temperature, weighted_log_loss
+from skclip._core.methods.left_out_images import left_out_images
 from skclip._core.model import FittedModel
 
 __all__ = [
+    "ExactRegression",
     "KernelChoice",
     "KernelGrid",
     "KernelModel",
+    "KernelRegression",
+    "Support",
     "half_spread",
     "inverse_kernel",
     "kernel",
@@ -249,40 +254,127 @@ class KernelChoice:
     log_likelihood: float
 
 
+@dataclass(frozen=True)
+class Support:
+    """Rows X (n, d) of labels y (n,), positive weight (n,) and image codes (n,), and text (c, d).
+
+    The text is zeros where there is none. Rows, weight and text are in float64.
+    """
+
+    X: Tensor
+    y: Tensor
+    weight: Tensor
+    codes: Tensor
+    text: Tensor
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.text)
+
+    @cached_property
+    def groups(self) -> Groups:
+        return Groups.of(self.codes, self.weight)
+
+    @property
+    def working_dtype(self) -> torch.dtype:
+        """Candidates of many rows are told apart by far more than what float32 hides."""
+        return torch.float64 if len(self.X) <= _ROWS_OF_FLOAT64 else torch.float32
+
+    def cosines(self, rows: Tensor | slice) -> Tensor:
+        """(k, c) with the text."""
+        return self.X[rows] @ self.text.T
+
+    def targets(self, rows: Tensor | slice) -> Tensor:
+        """(k, c) what the text leaves to explain."""
+        return torch.nn.functional.one_hot(self.y[rows], self.n_classes) - self.cosines(rows)
+
+
+class KernelRegression(ABC):
+    """A regression of the targets of a support, at any beta and ridge."""
+
+    support: Support
+
+    @property
+    @abstractmethod
+    def images(self) -> tuple[Tensor, float]:
+        """Images that are left out, as :func:`left_out_images` has them."""
+
+    @property
+    def rows(self) -> Tensor:
+        """(k,) rows of these images."""
+        groups, kept = self.support.groups, self.images[0]
+        return groups.rows[kept][groups.present[kept]]
+
+    @abstractmethod
+    def left_out(self, beta: float, ridge: float) -> Tensor:
+        """(k, c) values f at `rows` by the fit without their image."""
+
+    @abstractmethod
+    def dual(self, beta: float, ridge: float) -> Tensor:
+        """(m, c) coefficients of `keys`, in float64."""
+
+    @property
+    @abstractmethod
+    def keys(self) -> Tensor:
+        """(m, d)"""
+
+
+@dataclass(frozen=True)
+class ExactRegression(KernelRegression):
+    """All rows are keys: O(n^3) for every beta and ridge, and several times 8 n^2 bytes."""
+
+    support: Support
+
+    @cached_property
+    def images(self) -> tuple[Tensor, float]:
+        return left_out_images(self.support.groups, self.support.y, self.support.n_classes)
+
+    @property
+    def keys(self) -> Tensor:
+        return self.support.X
+
+    @cached_property
+    def _gaps(self) -> Tensor:
+        X = self.support.X.to(self.support.working_dtype)
+        return _half_squares(X, X)
+
+    @cached_property
+    def _targets(self) -> Tensor:
+        return self.support.targets(slice(None))
+
+    def left_out(self, beta: float, ridge: float) -> Tensor:
+        K = (-beta * self._gaps).exp_()
+        a = self.support.weight.to(K.dtype)
+        fit = left_out_fit(K, self._targets.to(K.dtype), a, ridge, self.support.groups)
+        return fit[self.rows]
+
+    def dual(self, beta: float, ridge: float) -> Tensor:
+        X = self.support.X
+        return solve(kernel(X, X, beta), self._targets, self.support.weight, ridge)
+
+
 def select(
-    X: Tensor,
-    y: Tensor,
-    sample_weight: Tensor,
-    text: Tensor,
-    codes: Tensor,
-    grid: KernelGrid,
-    logit_scale: float,
+    regression: KernelRegression, grid: KernelGrid, logit_scale: float
 ) -> KernelChoice | None:
     """Beta, ridge and temperature of the lowest left-out log-loss, or None.
 
-    `text` (n, c) are the cosines with the text, or zeros. First the ridge at the first
-    beta is chosen, then beta. Only rows whose class has another image count; None where there
-    are none.
+    First the ridge at the first beta is chosen, then beta. Only rows whose class has another
+    image count; None where there are none.
     """
-    groups = Groups.of(codes, sample_weight)
-    n_images = torch.bincount(y[groups.rows[:, 0]], minlength=text.shape[1])
-    scored = n_images[y] > 1
-    if not bool(scored.any()):
+    rows, share = regression.rows, regression.images[1]
+    if not len(rows):
         return None
-    if len(X) > _ROWS_OF_FLOAT64:
-        # Candidates are told apart by far more than what single precision hides.
-        X, sample_weight, text = X.float(), sample_weight.float(), text.float()
-    targets = torch.nn.functional.one_hot(y, text.shape[1]).to(text.dtype) - text
-    gaps = _half_squares(X, X)
+    support = regression.support
+    dtype = support.working_dtype
+    y, a, text = support.y[rows], support.weight[rows].to(dtype), support.cosines(rows).to(dtype)
+    a = a / share
 
     @cache
     def evaluate(i: int, j: int) -> KernelChoice:
         beta, ridge = grid.betas[i], grid.ridges[j]
         weight = ridge if grid.weight is None else grid.weight
-        fit = left_out_fit((-beta * gaps).exp_(), targets, sample_weight, ridge, groups)
-        scores = logit_scale * (text + weight * fit)[scored]
-        a = sample_weight[scored]
-        temperature, loss = _temperature(scores, y[scored], a, grid)
+        scores = logit_scale * (text + weight * regression.left_out(beta, ridge))
+        temperature, loss = _temperature(scores, y, a, grid)
         loss += grid.penalty(beta, ridge)
         return KernelChoice(beta, ridge, temperature, loss, -loss / float(a.sum()))
 

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from skclip._core.methods.left_out_images import drawn
 from skclip._core.model import FittedModel
 from skclip._core.problem import Problem
 from skclip._core.solve.sgd import Recipe, train
@@ -48,6 +49,8 @@ _BYTES_PER_TILE = 4 * 2**20
 _BYTES_PER_ACCELERATOR_TILE = 256 * 2**20
 _ROWS_PER_TILE = 1024
 _SMALLEST_SHARE = 1e-6
+# Rows times classes by whose losses, at every pair of the grid, two numbers are chosen.
+_MOST_LEFT_OUT = 2**25
 
 
 @dataclass(frozen=True)
@@ -268,7 +271,7 @@ def _add_affinities(out: Tensor, X: Tensor, cache: Cache, betas: Sequence[float]
 
 
 def left_out_affinities(
-    support: Support, rows: slice, cache: Cache, betas: Sequence[float]
+    support: Support, rows: Tensor | slice, cache: Cache, betas: Sequence[float]
 ) -> Tensor:
     r"""(n_betas, k, c) affinities of support rows to the cache without their own image.
 
@@ -298,24 +301,25 @@ def left_out_share(cache: Cache, y: Tensor, own: Tensor) -> Tensor:
     return torch.where(share > _SMALLEST_SHARE, share, 0.0)
 
 
-def select(cache: Cache, support: Support, grid: Grid) -> Choice | None:
+def select(cache: Cache, support: Support, grid: Grid, most: int = _MOST_LEFT_OUT) -> Choice | None:
     r"""The pair of the grid that predicts left-out images best, or None if none can be.
 
     The loss of a pair is :math:`\sum_n w_n \mathrm{loss}_n` plus the prior's penalty, with
     :math:`w_n` the row's weight times the share of its class that stays: an image that is
-    alone in its class says nothing about how well the cache knows it.
+    alone in its class says nothing about how well the cache knows it. Rows are drawn where all of
+    them, times the classes, are more than `most`.
     """
     share = left_out_share(cache, support.y, support.own)
     weight = torch.stack([support.sample_weight * share, support.sample_weight]).double()
     if not float(weight[0].sum()) > 0:
         return None
     losses = torch.zeros(2, len(grid.betas), len(grid.alphas), dtype=torch.float64)
-    step = _left_out_rows(support, cache, len(grid.betas))
-    for first in range(0, len(support.X), step):
-        rows = slice(first, first + step)
+    every = drawn(len(support.X), max(1, most // cache.n_classes)).to(support.X.device)
+    for rows in torch.split(every, _left_out_rows(support, cache, len(grid.betas))):
         text = support.text_scores(support.X[rows])
         sums = left_out_affinities(support, rows, cache, grid.betas)
         losses += _grid_losses(text, sums, support.y[rows], weight[:, rows], grid.alphas).cpu()
+    losses *= len(support.X) / len(every)
     penalised = losses[0] + grid.penalty()
     i, j = divmod(int(penalised.argmin()), len(grid.alphas))
     return Choice(

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from skclip._core.linear.objective import LinearProblem, LinearSolution, Span, log_softmax_gap
+from skclip._core.methods.chunks import row_chunks
 from skclip._core.posterior.cosine import CosineProblem, cosine_logits
-from skclip._core.problem import weight_of_certificate
+from skclip._core.problem import Problem, weight_of_certificate
 from skclip._core.solve import lbfgs
 from skclip._core.solve.sgd import Recipe, train
 
@@ -28,7 +29,7 @@ CORNER = 0.1
 
 
 def rescale_to_range(scores: Tensor, reference: Tensor) -> Tensor:
-    """Rows of `scores` (n, c) mapped affinely so that their range is that of `reference`.
+    """Rows of `scores` (n, c) mapped affinely so that their range is that of `reference` (n, k).
 
     A row of equal scores says nothing and is mapped to the reference's smallest.
     """
@@ -41,7 +42,7 @@ def rescale_to_range(scores: Tensor, reference: Tensor) -> Tensor:
 
 
 def range_excess(scores: Tensor, reference: Tensor, corner: float = 0.0) -> Tensor:
-    """(n,) mean over classes of how far scores are above or below the reference's range.
+    """(n,) mean over classes of how far scores (n, c) are outside the range of `reference` (n, k).
 
     The first `corner` logits outside the range count by their square over ``2 corner``, so
     that the excess is differentiable.
@@ -54,6 +55,15 @@ def range_excess(scores: Tensor, reference: Tensor, corner: float = 0.0) -> Tens
             outside < corner, outside.square() / (2 * corner), outside - 0.5 * corner
         )
     return outside.mean(dim=1)
+
+
+def text_range(problem: Problem, unit_text: Tensor) -> Tensor:
+    """(n, 2) lowest and highest logit of every row, by text (c, d) as it is."""
+    out = problem.X.new_empty(len(problem.X), 2)
+    for where in row_chunks(len(out), problem.n_classes):
+        scores = problem.logit_scale * (problem.X[where] @ unit_text.T)
+        out[where] = torch.stack(torch.aminmax(scores, dim=1), dim=1)
+    return out
 
 
 def fit_range_recipe(
@@ -70,7 +80,7 @@ def fit_range_recipe(
     cross-entropy of rescaled logits.
     """
     weight = problem.sample_weight / problem.sample_weight.mean()
-    reference = cosine_logits(problem.X, problem.prior_mean, problem.logit_scale)
+    reference = text_range(problem, F.normalize(problem.prior_mean, dim=1))
     W = problem.prior_mean.clone().requires_grad_(True)
 
     def loss(rows: Tensor, epoch: int) -> Tensor:
@@ -99,19 +109,24 @@ def fit_range_optimum(
     """
     span = Span.of(problem)
     Z, tau, a = span.Z, problem.logit_scale, problem.sample_weight
-    base = tau * (problem.X @ problem.prior_mean.T)
+    reference = text_range(problem, problem.prior_mean)
     total = weight_of_certificate(a, problem.X)
     lam = problem.prior_precision[:, None]
 
     def value_and_gradient(D: Tensor) -> tuple[float, Tensor]:
-        scores = torch.addmm(base, Z, D.T, alpha=tau)
-        loss, P = log_softmax_gap(scores, problem.y)
-        loss = loss + penalty * range_excess(scores, base, CORNER)
-        P[torch.arange(len(P), device=P.device), problem.y] -= 1.0
-        slope = P.add_(_excess_slope(scores, base), alpha=penalty).mul_(a[:, None])
-        gradient = torch.addmm(lam * D, slope.T, Z, alpha=tau)
-        value = torch.dot(loss.double(), a.double()) + 0.5 * (lam * D.square()).double().sum()
-        return float(value), gradient
+        W = problem.prior_mean + span.weights(D)
+        gradient = lam * D
+        value = 0.5 * float((lam * D.square()).double().sum())
+        for where in row_chunks(len(Z), problem.n_classes):
+            scores, y = tau * (problem.X[where] @ W.T), problem.y[where]
+            loss, P = log_softmax_gap(scores, y)
+            loss = loss + penalty * range_excess(scores, reference[where], CORNER)
+            P[torch.arange(len(P), device=P.device), y] -= 1.0
+            slope = P.add_(_excess_slope(scores, reference[where]), alpha=penalty)
+            slope.mul_(a[where, None])
+            gradient.addmm_(slope.T, Z[where], alpha=tau)
+            value += float(torch.dot(loss.double(), a[where].double()))
+        return value, gradient
 
     def certificate(gradient: Tensor) -> float:
         return float(gradient.norm(dim=1).max()) / (tau * total)

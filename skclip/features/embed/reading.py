@@ -30,6 +30,9 @@ class Embeddings:
     model, pretrained : str or None
         As :class:`skclip.CLIPFeaturizer` takes them.
     precision : str
+    jpeg_draft : bool
+        Whether large JPEG files were decoded at a fraction of their size, as images that are
+        predicted with these features must be, too.
     digest : str
         Changes with the rows.
     """
@@ -40,6 +43,7 @@ class Embeddings:
     model: str | None
     pretrained: str | None
     precision: str
+    jpeg_draft: bool
     digest: str = ""
 
     def rows_of(self, paths: Iterable[str]) -> np.ndarray:
@@ -119,7 +123,7 @@ def read_embeddings(folder: str | os.PathLike[str]) -> Embeddings:
                 every.insert(failed["position"], failed["path"])
         is_whole = len(paths) == shard.shape[0] and digest_of_paths(every) == manifest["paths"]
         named = [None if manifest[n] == "None" else manifest[n] for n in ("model", "pretrained")]
-        precision = manifest["precision"]
+        precision, jpeg_draft = manifest["precision"], bool(manifest["jpeg_draft"])
     except (OSError, ValueError, LookupError, TypeError, ShardError) as error:
         raise EmbedError(
             f"Embeddings must be as skclip embed wrote them; {str(folder)!r} cannot be read: "
@@ -131,4 +135,5 @@ def read_embeddings(folder: str | os.PathLike[str]) -> Embeddings:
             "job or was edited. Give skclip embed again, which writes it anew."
         )
     digest = f"{shard.record['job']}-{shard.checksum:08x}"
-    return Embeddings(folder, paths, shard.rows(), named[0], named[1], precision, digest)
+    model, pretrained = named
+    return Embeddings(folder, paths, shard.rows(), model, pretrained, precision, jpeg_draft, digest)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from skclip._core.methods import chunks
 from skclip._core.methods.gaussian_da import GaussianClasses, choose_weight, left_out_scores
 
 from ..conftest import make_problem
@@ -78,6 +79,12 @@ def test_the_automatic_shrinkage_is_a_multiple_of_the_published_precision():
     torch.testing.assert_close(factor * precision, published)
 
 
+def by_row(left_out):
+    """Scores in the order of the rows, all of which have some."""
+    assert sorted(left_out.rows.tolist()) == list(range(len(left_out.rows)))
+    return left_out.scores[left_out.rows.argsort()]
+
+
 @pytest.mark.parametrize("shrinkage", [None, 0.0, 0.4, 1.0])
 @pytest.mark.parametrize("views", [1, 3])
 def test_left_out_scores_are_those_of_a_refit(shrinkage, views):
@@ -86,8 +93,9 @@ def test_left_out_scores_are_those_of_a_refit(shrinkage, views):
     codes = (torch.arange(36) % 4) + 4 * (torch.arange(36) // (4 * views))
     log_prior = torch.zeros(4, dtype=torch.float64)
     classes = GaussianClasses.of(p.X, p.y, p.sample_weight, 4, shrinkage)
-    scores, scored = left_out_scores(classes, p.X, p.y, p.sample_weight, codes, log_prior)
-    assert scored.all()
+    left_out = left_out_scores(classes, p.X, p.y, p.sample_weight, codes, log_prior)
+    assert left_out.share == 1.0
+    scores = by_row(left_out)
     n_images = int(codes.max()) + 1
     k = n_images // 4
     s = published_shrinkage(p.sample_weight, 6) if shrinkage is None else shrinkage
@@ -117,8 +125,8 @@ def test_an_empirical_prior_falls_with_the_image_left_out():
     codes = torch.arange(20)
     arguments = (p.X, p.y, p.sample_weight, codes, torch.zeros(4, dtype=torch.float64))
     classes = GaussianClasses.of(*arguments[:3], 4, 0.5)
-    fixed, _ = left_out_scores(classes, *arguments)
-    falling, _ = left_out_scores(classes, *arguments, empirical_prior=True)
+    fixed = by_row(left_out_scores(classes, *arguments))
+    falling = by_row(left_out_scores(classes, *arguments, empirical_prior=True))
     change = (falling - fixed)[codes, p.y]
     torch.testing.assert_close(change, (1 - p.sample_weight / classes.weight[p.y]).log())
 
@@ -128,10 +136,36 @@ def test_single_images_of_a_class_have_no_left_out_scores():
     keep = torch.tensor([0, 1, 2, 3, 4, 5])  # 2, 2, 1 and 1
     classes = GaussianClasses.of(p.X[keep], p.y[keep], p.sample_weight[keep], 4, None)
     prior = torch.zeros(4, dtype=torch.float64)
-    scored = left_out_scores(
+    rows = left_out_scores(
         classes, p.X[keep], p.y[keep], p.sample_weight[keep], torch.arange(6), prior
-    )[1]
-    assert scored.tolist() == [True, True, False, False, True, True]
+    ).rows
+    assert rows.tolist() == [0, 1, 4, 5]
+
+
+@pytest.mark.parametrize("views", [1, 3])
+def test_drawn_images_have_the_scores_that_they_have_among_all(views):
+    """All views of an image are drawn, as many images as fit."""
+    p = make_problem(n=36, d=6)
+    codes = (torch.arange(36) % 4) + 4 * (torch.arange(36) // (4 * views))
+    prior = torch.zeros(4, dtype=torch.float64)
+    classes = GaussianClasses.of(p.X, p.y, p.sample_weight, 4, None)
+    arguments = (classes, p.X, p.y, p.sample_weight, codes, prior)
+    drawn = left_out_scores(*arguments, most=6 * views * 4)
+    images = set(codes[drawn.rows].tolist())
+    assert len(images) == 6
+    assert drawn.share == 6 / (36 / views)
+    assert len(drawn.rows) == int(torch.isin(codes, torch.tensor(list(images))).sum())
+    torch.testing.assert_close(drawn.scores, by_row(left_out_scores(*arguments))[drawn.rows])
+
+
+def test_moments_do_not_depend_on_the_rows_taken_together(monkeypatch):
+    p = make_problem(n=36, d=6)
+    whole = GaussianClasses.of(p.X, p.y, p.sample_weight, 4, None)
+    monkeypatch.setattr(chunks, "_NUMBERS", 7 * 6)
+    parts = GaussianClasses.of(p.X, p.y, p.sample_weight, 4, None)
+    prior = torch.zeros(4, dtype=torch.float64)
+    for left, right in zip(whole.linear(prior), parts.linear(prior), strict=True):
+        torch.testing.assert_close(left, right)
 
 
 def test_without_scatter_the_precision_is_that_of_the_whole():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from skclip._core.linear.objective import Span, logits, solve_map
+from skclip._core.methods import chunks
 from skclip._core.methods.laplace_probe import (
     DenseCurvature,
     KroneckerCurvature,
@@ -36,8 +37,7 @@ def probabilities(problem, W):
 
 
 def curvature(kind, problem, W):
-    Z = Span.of(problem).Z
-    return kind.at(probabilities(problem, W), problem.sample_weight, Z, problem.logit_scale)
+    return kind.at(problem, Span.of(problem), W)
 
 
 def dense_ggn(problem, W):
@@ -71,6 +71,16 @@ def posterior(kind, problem, W, temperature=1.0):
         logit_scale=problem.logit_scale,
         temperature=temperature,
     )
+
+
+def test_the_rows_taken_together_do_not_matter(monkeypatch):
+    problem = make(30)
+    W = problem.prior_mean + 0.1
+    whole = curvature(KroneckerCurvature, problem, W), support_log_likelihood(problem, W)
+    monkeypatch.setattr(chunks, "_NUMBERS", 7 * 4)
+    parts = curvature(KroneckerCurvature, problem, W), support_log_likelihood(problem, W)
+    torch.testing.assert_close(parts[0].between, whole[0].between)
+    assert parts[1] == pytest.approx(whole[1])
 
 
 def new_rows(problem, n=70):

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from skclip._core.methods import chunks
 from skclip._core.methods.lp_plus_plus import (
     _Objective,
     descend,
@@ -137,6 +138,20 @@ def test_the_hessian_is_that_of_finite_differences():
         column = (high - low) / (2 * step)
         torch.testing.assert_close(product(move), column, rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(diagonal.view(-1)[index], product(move).view(-1)[index])
+
+
+@pytest.mark.parametrize("solver", ["mm", "lbfgs", "newton-cg"])
+def test_the_rows_taken_together_do_not_matter(solver, monkeypatch):
+    def blend():
+        if solver == "mm":
+            return descend(blend_problem(), 30)
+        return solve_blend(blend_problem(), 2.0, 3.0, tol=1e-10, max_iter=500, solver=solver)
+
+    whole = blend()
+    monkeypatch.setattr(chunks, "_NUMBERS", 7 * 4)
+    parts = blend()
+    for name in ("W", "b", "alpha"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])

@@ -8,7 +8,9 @@ import torch
 from skclip._core.linear.leave_one_out import Groups
 from skclip._core.methods import proker
 from skclip._core.methods.proker import (
+    ExactRegression,
     KernelGrid,
+    Support,
     half_spread,
     kernel,
     left_out_fit,
@@ -80,6 +82,11 @@ def grid(**changes):
     return KernelGrid(**(given | {"width": 1.0, "temperature_width": 0.3} | changes))
 
 
+def exact(p):
+    """Every row an image."""
+    return ExactRegression(Support(p.X, p.y, p.sample_weight, torch.arange(len(p.X)), p.prior_mean))
+
+
 @pytest.mark.parametrize("weight", [None, 2.0])
 def test_the_choice_is_the_least_left_out_loss_among_ridges_then_among_betas(weight):
     """Of log-loss at the given temperature and the priors of both logarithms."""
@@ -99,7 +106,7 @@ def test_the_choice_is_the_least_left_out_loss_among_ridges_then_among_betas(wei
     ridge = min(ridges, key=lambda ridge: loss(betas[0], ridge))
     beta = min(betas, key=lambda beta: loss(beta, ridge))
     candidates = grid(betas=betas, ridges=ridges, weight=weight, temperature=1.3, width=0.7)
-    found = select(p.X, p.y, a, text, torch.arange(30), candidates, 5.0)
+    found = select(exact(p), candidates, 5.0)
     assert (found.beta, found.ridge, found.temperature) == (beta, ridge, 1.3)
     assert found.loss == pytest.approx(loss(beta, ridge))
     assert found.log_likelihood == pytest.approx(-found.loss / float(a.sum()))
@@ -107,20 +114,18 @@ def test_the_choice_is_the_least_left_out_loss_among_ridges_then_among_betas(wei
 
 def test_the_selection_has_the_lowest_loss_of_its_line():
     p = make_problem(n=30, weighted=False)
-    text = p.X @ p.prior_mean.T
-    arguments = (p.X, p.y, p.sample_weight, text, torch.arange(30))
-    best = select(*arguments, grid(), 5.0)
+    regression = exact(p)
+    best = select(regression, grid(), 5.0)
     for beta in (1.0, 2.0):
         # A grid of one candidate, whose penalty is zero.
         fixed = grid(betas=[beta], ridges=[best.ridge])
-        alone = select(*arguments, fixed, 5.0)
+        alone = select(regression, fixed, 5.0)
         assert best.loss <= alone.loss + grid().penalty(beta, best.ridge) + 1e-9
 
 
 def test_nothing_is_selected_where_nothing_can_be_left_out():
     p = make_problem(n=4)
-    text = p.X @ p.prior_mean.T
-    assert select(p.X, p.y, p.sample_weight, text, torch.arange(4), grid(), 5.0) is None
+    assert select(exact(p), grid(), 5.0) is None
 
 
 @pytest.mark.parametrize("lowest", range(5))

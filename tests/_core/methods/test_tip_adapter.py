@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skclip._core.methods import tip_adapter as module
+from skclip._core.methods.left_out_images import drawn
 from skclip._core.methods.tip_adapter import (
     Grid,
     Support,
@@ -223,6 +224,21 @@ def test_chunks_of_rows_do_not_change_the_choice(monkeypatch):
     whole = select(cache, support, grid).losses
     monkeypatch.setattr(module, "_BYTES_PER_TILE", 8 * 4 * 8)
     torch.testing.assert_close(select(cache, support, grid).losses, whole)
+
+
+def test_rows_that_are_drawn_stand_for_all():
+    """12 of 60 count five times."""
+    X, y, weight = make_rows(n=60)
+    cache, support = make_support(X, y, weight)
+    grid = Grid([0.1, 1.0], [1.0, 5.5], **WIDE)
+    some = select(cache, support, grid, most=12 * 4)
+    rows = drawn(60, 12)
+    fields = ("X", "y", "sample_weight", "owner", "own")
+    part = replace(support, **{name: getattr(support, name)[rows] for name in fields})
+    alone = select(cache, part, grid)
+    torch.testing.assert_close(some.losses, 5.0 * alone.losses - 4.0 * grid.penalty())
+    share = 5.0 * float(weight[rows].sum() / weight.sum())
+    assert some.log_likelihood == pytest.approx(share * alone.log_likelihood)
 
 
 def test_images_alone_in_their_class_choose_nothing():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from skclip._core.linear.objective import solve_map
+from skclip._core.methods import chunks
 from skclip._core.methods.zero_shot_range import (
     CORNER,
     _excess_slope,
@@ -91,6 +92,18 @@ def test_the_gradient_vanishes_at_the_optimum(penalty):
     unit = problem.logit_scale * float(problem.sample_weight.sum())
     assert float(gradient.norm(dim=1).max()) < 2e-9 * unit
     assert float(objective.detach()) == pytest.approx(solution.objective)
+
+
+@pytest.mark.parametrize("fit", ["optimum", "recipe", "norm"])
+def test_the_rows_taken_together_do_not_matter(fit, monkeypatch):
+    def weights():
+        if fit == "optimum":
+            return fit_range_optimum(make_problem(), 10.0, tol=1e-9, max_iter=2000).W
+        return train(cosine_problem(), 10.0 if fit == "recipe" else None)
+
+    whole = weights()
+    monkeypatch.setattr(chunks, "_NUMBERS", 7 * 4)
+    torch.testing.assert_close(weights(), whole, rtol=0, atol=1e-7)
 
 
 def test_without_a_penalty_the_optimum_is_the_posterior_mode():
