@@ -38,8 +38,8 @@ _RESIDUAL_SHARE = 0.1
 # Accuracy of the step, as a share of its own size in the logits.
 _ACCURACY = 0.1
 _MAX_CG_STEPS = 200
-# Of the blocks of K, and of the rows gathered for some of them.
-_BYTES_OF_BLOCKS = 2**28
+# Of the blocks of K, or as much as a share of the logits has; and of the rows gathered for some.
+_BYTES_OF_BLOCKS, _SHARE_OF_LOGITS = 2**28, 0.5
 _BYTES_OF_ROWS = 2**24
 
 
@@ -71,7 +71,7 @@ class Pairs:
     def of(cls, rows: Rows, scores: Tensor, log_total: Tensor, threshold: float) -> Pairs:
         """Those with a curvature above the threshold, or above one that fits the memory."""
         row, label = _select(rows, scores, log_total, threshold)
-        most = _BYTES_OF_BLOCKS // scores.element_size()
+        most = max(_BYTES_OF_BLOCKS / scores.element_size(), _SHARE_OF_LOGITS * scores.numel())
         counts = torch.bincount(label, minlength=scores.shape[1])
         while float(counts.double().square().sum()) > most:
             threshold *= 3.0

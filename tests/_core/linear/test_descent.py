@@ -127,6 +127,7 @@ def test_little_memory_gives_the_same_optimum(monkeypatch):
     problem, _ = make_problem(16, 12)
     reference = solve_map(problem, tol=1e-9, max_iter=500)
     monkeypatch.setattr(doubtful_pairs, "_BYTES_OF_BLOCKS", 2**12)
+    monkeypatch.setattr(doubtful_pairs, "_SHARE_OF_LOGITS", 0.0)
     monkeypatch.setattr(doubtful_pairs, "_BYTES_OF_ROWS", 2**12)
     solution = solve_map(problem, tol=None, max_iter=300)
     assert solution.objective <= reference.objective + linear.NATS_PER_ROW * len(problem.X)
