@@ -12,17 +12,12 @@ import torch
 from torch import Tensor
 
 from skclip.adapters.augmented import Augmented, AugmentedLogits
-from skclip.decisions.left_out_scores import Support
+from skclip.decisions.left_out_scores import LEAST_LOG_RATIO, NUMBERS_IN_CACHE, ROUNDING, Support
 from skclip.utils.threads import deserve, few_threads
 
 __all__ = ["SCORES_OF_FULL", "FullScores"]
 
 SCORES_OF_FULL = ("lac", "margin")
-_NUMBERS_IN_CACHE = 2**19
-# Of logits in single precision: equal scores count as equal.
-_ROUNDING = 1e-6
-# Denormal numbers, e^-88 and less, are slow.
-_LEAST_LOG_RATIO = -60.0
 
 
 @dataclass(frozen=True)
@@ -41,13 +36,13 @@ class FullScores:
         with few_threads():
             deserve(len(X) * len(y) * self.support.n_classes)
             parts = []
-            for found in self.augmented.logits(self.estimator, X, _NUMBERS_IN_CACHE):
+            for found in self.augmented.logits(self.estimator, X, NUMBERS_IN_CACHE):
                 images, rows = score(found, y)
                 if by_class:
-                    own = (images[:, torch.arange(len(y)), y] >= rows[:, y] - _ROUNDING).float()
+                    own = (images[:, torch.arange(len(y)), y] >= rows[:, y] - ROUNDING).float()
                     parts.append(torch.zeros_like(rows).index_add_(1, y, own))
                 else:
-                    parts.append(images.ge_(rows[:, None] - _ROUNDING).sum(dim=1))
+                    parts.append(images.ge_(rows[:, None] - ROUNDING).sum(dim=1))
             return torch.cat(parts).double().numpy()
 
 
@@ -71,10 +66,10 @@ def _minus_log_proba(found: AugmentedLogits, y: Tensor) -> tuple[Tensor, Tensor]
     keys, bump, rows = found
     moved = keys + bump[:, :, None]
     top = torch.maximum(keys.amax(dim=2), moved.amax(dim=2))[:, :, None]
-    share = (keys - top).clamp_(min=_LEAST_LOG_RATIO).exp_()
+    share = (keys - top).clamp_(min=LEAST_LOG_RATIO).exp_()
     # What the label takes from the sum, and gives; never less than nothing.
     total = (share.sum(dim=2, keepdim=True) - share).clamp_(min=0.0)
-    total += (moved - top).clamp_(min=_LEAST_LOG_RATIO).exp_()
+    total += (moved - top).clamp_(min=LEAST_LOG_RATIO).exp_()
     images = _less_own(total.log_().add_(top), keys, moved, y)
     return images, -torch.log_softmax(rows, dim=1)
 

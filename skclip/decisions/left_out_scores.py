@@ -22,11 +22,21 @@ from skclip.utils.sklearn_private import safe_indexing
 
 __all__ = [
     "FoldScores",
+    "LEAST_LOG_RATIO",
+    "NUMBERS_IN_CACHE",
+    "ROUNDING",
     "Support",
     "all_columns",
     "fit_and_leave_out",
     "left_out_log_proba",
 ]
+
+# Logits of all classes under all models that stay in the processor's cache.
+NUMBERS_IN_CACHE = 2**19
+# Of logits in single precision: equal scores count as equal.
+ROUNDING = 1e-6
+# Denormal numbers, e^-88 and less, are slow.
+LEAST_LOG_RATIO = -60.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,10 @@ class Support:
     @classmethod
     def of(cls, y: np.ndarray, images: np.ndarray, n_classes: int) -> "Support":
         return cls(y, images, 1.0 / np.bincount(images)[images], n_classes)
+
+    def scores(self, log_proba: np.ndarray, score: str) -> np.ndarray:
+        """(n,) of the labels, of log-probabilities (n, c) by the models without the images."""
+        return SCORES[score](log_proba)[np.arange(len(self.y)), self.y]
 
     @property
     def class_sizes(self) -> np.ndarray:
@@ -66,7 +80,7 @@ class FoldScores:
     @property
     def scores(self) -> np.ndarray:
         """(n,) of the labels."""
-        return SCORES[self.score](self.own)[np.arange(len(self.own)), self.support.y]
+        return self.support.scores(self.own, self.score)
 
     def count(self, X: Any, by_class: bool) -> np.ndarray:
         """(m, c) support images that conform no better than each label of the rows."""

@@ -255,8 +255,7 @@ class PredictionSetClassifier(
         self.n_support_ = int(images.max()) + 1
         self.level_, self.conformity_score_ = self.confidence_level, self.conformity_score
         self._leave_out(X, y, None if groups is None else images)
-        own = SCORES[self.conformity_score](self.support_log_proba_)
-        self.support_scores_ = own[np.arange(len(y)), self.support_codes_]
+        self.support_scores_ = self._support.scores(self.support_log_proba_, self.conformity_score_)
         self._warn_of_few_images()
         return self
 
@@ -308,8 +307,7 @@ class PredictionSetClassifier(
         return max(0.0, bound)
 
     def _left_out_scores(self) -> StepScores | FoldScores | FullScores:
-        support = Support.of(self.support_codes_, self.support_images_, len(self.classes_))
-        own, score = self.support_log_proba_, self.conformity_score_
+        support, own, score = self._support, self.support_log_proba_, self.conformity_score_
         if self.method_ == "refit":
             columns = [np.searchsorted(self.classes_, m.classes_) for m in self.estimators_]
             return FoldScores(support, self.estimators_, columns, self.folds_, own, score)
@@ -324,10 +322,9 @@ class PredictionSetClassifier(
         """What a new row adds to the images that are as strange as it is, see the definitions."""
         return 1.0 if self.method_ == "full" else 0.5
 
-    def _class_sizes(self) -> np.ndarray:
-        """(c,) images of each class."""
-        codes, images = self.support_codes_, self.support_images_
-        return Support.of(codes, images, len(self.classes_)).class_sizes
+    @property
+    def _support(self) -> Support:
+        return Support.of(self.support_codes_, self.support_images_, len(self.classes_))
 
     def _warn_of_few_images(self) -> None:
         alpha = 1 - self.confidence_level
@@ -343,7 +340,7 @@ class PredictionSetClassifier(
         self.is_conditional_ = np.zeros(len(self.classes_), bool)
         if self.class_conditional:
             needed = max(1, int(np.ceil(1 / alpha - 1 - 1e-9)))
-            self.is_conditional_ = self._class_sizes() > needed - 0.5
+            self.is_conditional_ = self._support.class_sizes > needed - 0.5
             small = self.classes_[~self.is_conditional_]
             if len(small):
                 warnings.warn(
@@ -376,7 +373,7 @@ class PredictionSetClassifier(
             members = count + self._own_share > alpha * (self.n_support_ + 1)
         if conditional.any():
             count = scores.count(rows, by_class=True)
-            own = count + self._own_share > alpha * (self._class_sizes() + 1)
+            own = count + self._own_share > alpha * (self._support.class_sizes + 1)
             members = np.where(conditional, own, members if members.size else own)
         return members
 

@@ -14,18 +14,12 @@ from scipy.special import log_softmax, logsumexp
 
 from skclip.adapters.left_out import LeftOut, LeftOutPairs
 from skclip.decisions.conformity_scores import SCORES
-from skclip.decisions.left_out_scores import Support
+from skclip.decisions.left_out_scores import LEAST_LOG_RATIO, NUMBERS_IN_CACHE, ROUNDING, Support
 from skclip.utils.threads import deserve, few_threads
 
 __all__ = ["StepScores"]
 
 _NUMBERS_PER_BLOCK = 2**22
-# Logits of all classes under all models that stay in the processor's cache.
-_NUMBERS_IN_CACHE = 2**19
-# Of logits in single precision: equal scores count as equal.
-_ROUNDING = 1e-6
-# Denormal numbers, e^-88 and less, are slow.
-_LEAST_LOG_RATIO = -60.0
 # Scores that compare a logit with one number of the model and the row.
 _BY_LIMIT = ("lac", "margin")
 
@@ -43,7 +37,7 @@ class StepScores:
     @property
     def scores(self) -> np.ndarray:
         """(n,) of the labels."""
-        return SCORES[self.score](self.own)[np.arange(len(self.own)), self.support.y]
+        return self.support.scores(self.own, self.score)
 
     def count(self, X: Any, by_class: bool) -> np.ndarray:
         """(m, c) support images that conform no better than each label of the rows."""
@@ -56,7 +50,7 @@ class StepScores:
                 return np.concatenate([self._count_pairs(b, n_images, by_class) for b in blocks])
             count, size = self._count_any, _NUMBERS_PER_BLOCK
             if self.score in _BY_LIMIT:
-                count, size = self._count_all, _NUMBERS_IN_CACHE
+                count, size = self._count_all, NUMBERS_IN_CACHE
             every = self.left_out.every_logits(self.estimator, X, n_images, size)
             return np.concatenate([count(block, by_class) for block in every])
 
@@ -73,11 +67,11 @@ class StepScores:
         """Of logits (m, g, c), which it overwrites: every label under every model is compared."""
         limit = every.amax(dim=2)
         if self.score == "lac":  # to the logarithm of the sum of exponentials
-            rest = (every - limit[:, :, None]).clamp_(min=_LEAST_LOG_RATIO)
+            rest = (every - limit[:, :, None]).clamp_(min=LEAST_LOG_RATIO)
             limit += rest.exp_().sum(dim=2).log_()
         y, images = torch.from_numpy(self.support.y), torch.from_numpy(self.support.images)
         weight = torch.from_numpy(self.support.weight).to(every)
-        limit = limit[:, images] - torch.from_numpy(self._offset) - _ROUNDING
+        limit = limit[:, images] - torch.from_numpy(self._offset) - ROUNDING
         if by_class:
             reached = (every[:, images, y] >= limit) * weight
             return every.new_zeros(len(every), every.shape[2]).index_add_(1, y, reached).numpy()
@@ -96,7 +90,7 @@ class StepScores:
         log_proba = np.ascontiguousarray(logits.T)
         limits = self._limits_of_lac if self.score == "lac" else self._limits_of_margin
         limit = limits(log_proba, moved, n_images)[self.support.images]
-        limit -= self._offset[:, None] + np.float32(_ROUNDING)
+        limit -= self._offset[:, None] + np.float32(ROUNDING)
         return self._count_limits(log_proba, moved, limit, by_class)
 
     @property
