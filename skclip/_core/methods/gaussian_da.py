@@ -35,6 +35,7 @@ __all__ = [
     "GaussianClasses",
     "LeftOutScores",
     "choose_weight",
+    "image_batches",
     "inverse_downdate",
     "left_out_scores",
 ]
@@ -192,7 +193,7 @@ def left_out_scores(
     rows = groups.rows[kept][groups.present[kept]]
     out = a.new_empty(len(rows), c)
     done = 0
-    for where in _batches(kept, groups, X.shape[1], c):
+    for where in image_batches(kept, groups, X.shape[1], c):
         index, present = groups.rows[where], groups.present[where]
         label = y[index[:, 0]]
         scores = _without(classes, classes.rotated(X[index]), a[index] * present, label)
@@ -222,7 +223,7 @@ def _mean_noise(classes: GaussianClasses, n_images: int, n_seen: int) -> Tensor:
     return torch.dot(spread, classes.precision())
 
 
-def _batches(keep: Tensor, groups: Groups, d: int, c: int) -> Iterator[Tensor]:
+def image_batches(keep: Tensor, groups: Groups, d: int, c: int) -> Iterator[Tensor]:
     """Groups that fit into the memory of a batch."""
     size = groups.rows.shape[1]
     per_group = 8 * (size + 1) * (3 * d + 3 * c)

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from skclip._core.left_out_logits import LeftOutFactors
 from skclip._core.linear.leave_one_out import Groups
-from skclip._core.methods.gaussian_da import GaussianClasses, inverse_downdate
+from skclip._core.methods.gaussian_da import GaussianClasses, image_batches, inverse_downdate
 
 __all__ = ["left_out_factors"]
 
@@ -38,7 +38,6 @@ _INTERPOLATION_ERROR = 1e-9
 _ROUNDING = 1e-9
 # Share of a direction's scatter that an image leaves, below which it is lost.
 _ROUNDING_OF_RANK = 1e-5
-_BYTES_PER_BATCH = 32 * 2**20
 
 
 def left_out_factors(
@@ -69,11 +68,9 @@ def left_out_factors(
     precision = classes.precision()
     if classes.is_total or int((classes.weight > 0).sum()) < 2 or not bool(precision.all()):
         return None
-    per_image = 8 * (groups.rows.shape[1] + 1) * (3 * X.shape[1] + 3 * len(classes.weight))
     parts = []
-    step = max(1, _BYTES_PER_BATCH // per_image)
-    for first in range(0, len(groups.rows), step):
-        where = slice(first, first + step)
+    every = torch.arange(len(groups.rows), device=rows.device)
+    for where in image_batches(every, groups, X.shape[1], len(classes.weight)):
         index = groups.rows[where]
         change = _Change.of(classes, rows[index], a[index] * groups.present[where], y[index[:, 0]])
         if not bool((change.trace > _ROUNDING * classes.energy.sum()).all()):
