@@ -24,10 +24,10 @@ __all__ = ["Descent", "descend"]
 
 # Quasi-Newton steps; fewer leave more Newton steps, more gain less than one of these.
 _APPROACH = 8
-# Newton steps at which pairs are chosen, and the curvature that counts from there: confidence
-# grows, so that a lower one leaves no more of them.
-_THRESHOLDS = {0: 1e-3, 3: 3e-4, 6: 1e-4}
+# Newton steps after which pairs are chosen anew, and the curvature that counts then, in the end the
+# last: confidence grows, so that a lower one leaves no more of them.
 _STEPS_PER_CHOICE = 3
+_THRESHOLDS = (1e-3, 3e-4, 1e-4)
 # Where these do not do, steps by conjugate gradients on the whole Hessian may.
 _MAX_STEPS = 30
 
@@ -93,8 +93,8 @@ def descend(
     scores: Tensor,
     *,
     enough: float,
+    tightness: float,
     max_iter: int,
-    tightness: float = 1.0,
     callback: Callable[[int, float, Tensor], None] | None = None,
 ) -> Descent:
     """From the prior mean until a step promises at most `enough`, or does not decrease.
@@ -149,11 +149,10 @@ def _finish(
     state: _State, enough: float, tightness: float, max_iter: int, report: Callable[[], None]
 ) -> float:
     """Newton's method; what its last step promised."""
-    decrement, threshold, iteration = math.inf, 0.0, 0
-    pairs: Pairs | None = None
-    while state.n_iter < max_iter and iteration < _MAX_STEPS and decrement > enough:
-        threshold = _THRESHOLDS.get(iteration, threshold)
-        if pairs is None or iteration % _STEPS_PER_CHOICE == 0:
+    decrement = math.inf
+    for iteration in range(min(_MAX_STEPS, max_iter - state.n_iter)):
+        if iteration % _STEPS_PER_CHOICE == 0:
+            threshold = _THRESHOLDS[min(iteration // _STEPS_PER_CHOICE, len(_THRESHOLDS) - 1)]
             pairs = Pairs.of(state.rows, state.scores, state.log_total, tightness * threshold)
         direction = state.newton_direction(pairs)
         if direction is None:
@@ -162,6 +161,7 @@ def _finish(
         decrement = -0.5 * slope if slope < 0 else math.inf
         if not state.step(direction, slope):
             return decrement
-        iteration += 1
         report()
+        if decrement <= enough:
+            break
     return decrement

@@ -46,10 +46,13 @@ _BYTES_OF_ROWS = 2**24
 def robust_curvature(P: Tensor, y: Tensor, sample_weight: Tensor) -> Tensor:
     """Curvature (n, c) of probabilities P (n, c), a share of the residual at least."""
     label = y[:, None]
-    H = torch.addcmul(P, P, P, value=-1.0)
-    own = torch.maximum(H.gather(1, label), _RESIDUAL_SHARE * (1.0 - P.gather(1, label)))
-    H = torch.maximum(H, _RESIDUAL_SHARE * P).scatter_(1, label, own)
-    return H.mul_(sample_weight[:, None])
+    residual = P.scatter(1, label, 1.0 - P.gather(1, label))
+    return _robust(P, residual).mul_(sample_weight[:, None])
+
+
+def _robust(p: Tensor, residual: Tensor) -> Tensor:
+    """p (1 - p), or a share of the residual's size where that is more."""
+    return torch.maximum(torch.addcmul(p, p, p, value=-1.0), _RESIDUAL_SHARE * residual)
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ class Pairs:
         a = problem.sample_weight[self.rows]
         p = (scores[self.rows, self.classes] - log_total[self.rows]).exp() * self.present
         residual = (problem.y[self.rows] == self.classes).to(p.dtype) * self.present - p
-        own = a * torch.maximum(p - p * p, _RESIDUAL_SHARE * residual.abs())
+        own = a * _robust(p, residual.abs())
         own, weighted = own + a * p * p, a * p
         total = torch.empty_like(problem.sample_weight)
 

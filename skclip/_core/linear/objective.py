@@ -125,17 +125,22 @@ class Span:
         energies, which needs double precision if small ones matter under the prior.
         """
         dtype = problem.X.dtype
-        span, unclear = cls._computed_in(problem, dtype)
-        loosest = float(problem.prior_precision.amin())
-        if problem.logit_scale**2 * unclear > _REACH_OF_UNCLEAR * loosest:
-            span, _ = cls._computed_in(problem, torch.float64)
+        span = cls._computed_in(problem, dtype)
+        if dtype is not torch.float64 and len(problem.X) < problem.X.shape[1]:
+            # Energies ascend, and there may be none.
+            unclear = _UNCLEAR * float(span.energy[-1:].sum())
+            if (
+                problem.logit_scale**2 * unclear
+                > _REACH_OF_UNCLEAR * problem.prior_precision.amin()
+            ):
+                span = cls._computed_in(problem, torch.float64)
         tensors = (span.Z, span.basis, span.centre, span.energy)
         Z, basis, centre, energy = (tensor.to(dtype) for tensor in tensors)
         return cls(Z, basis, problem.metric, centre, energy)
 
     @classmethod
-    def _computed_in(cls, problem: LinearProblem, dtype: torch.dtype) -> tuple[Span, float]:
-        """In numbers of this type, and the energy below which single precision sees no axes."""
+    def _computed_in(cls, problem: LinearProblem, dtype: torch.dtype) -> Span:
+        """In numbers of this type."""
         a, rows = problem.sample_weight.to(dtype), problem.X.to(dtype)
         metric = None if problem.metric is None else problem.metric.to(dtype)
         n, d = rows.shape
@@ -153,12 +158,10 @@ class Span:
         if dtype is not torch.float64:
             # An orthonormal basis loses nothing by axes that are rounding errors.
             share = 1e-9 if n >= d else _UNCLEAR
-        cutoff = float(energy.amax().clamp(min=0.0)) * share
-        keep = energy > cutoff
+        keep = energy > energy.amax().clamp(min=0.0) * share
         energy = energy[keep]
         basis = basis[:, keep] if n >= d else (scaled.T @ left[:, keep]) / energy.sqrt()
-        unclear = cutoff if share == _UNCLEAR else 0.0
-        return cls(rows @ basis, basis, metric, centre, energy), unclear
+        return cls(rows @ basis, basis, metric, centre, energy)
 
 
 def weights_of(coordinates: Tensor, basis: Tensor, metric: Tensor | None) -> Tensor:
@@ -340,8 +343,9 @@ class _Objective:
             if callback is not None:
                 callback(iteration, value, self.certificate(gradient))
 
-        # The decrement is of a Hessian without its smallest parts: an estimate.
-        enough = 0.3 * NATS_PER_ROW * self.total_weight * self.share_of_tolerance
+        # The decrement is of a Hessian without its smallest parts: an estimate. Residuals are off
+        # by the root of what the objective is off by.
+        enough = 0.3 * NATS_PER_ROW * self.total_weight * self.tightness**2
         found = descend(
             rows,
             self.prior_logits(),
@@ -365,11 +369,6 @@ class _Objective:
             return 1.0
         own = self.tau**2 * float((self.Z.square() / self.penalty.amin(dim=0)).sum(dim=1).mean())
         return min(1.0, _USUAL_REACH / max(own, 1e-300))
-
-    @property
-    def share_of_tolerance(self) -> float:
-        """Of what the objective may be off by: the residual is off by the root of that."""
-        return self.tightness**2
 
     def origin(self) -> Tensor:
         """Coordinates of the prior mean."""
