@@ -28,24 +28,27 @@ _APPROACH = 8
 # last: confidence grows, so that a lower one leaves no more of them.
 _STEPS_PER_CHOICE = 3
 _THRESHOLDS = (1e-3, 3e-4, 1e-4)
+# Length of a step that is not cut short; and what it leaves at least, because of small curvature
+# that is neglected and a system that is solved in part.
+_WHOLE = 0.5
+_NEGLECTED = 0.3
 # Where these do not do, steps by conjugate gradients on the whole Hessian may.
 _MAX_STEPS = 30
 
 
 @dataclass(frozen=True)
 class Descent:
-    """Where it ended: the point, value and gradient there, iterations, and the last promise.
+    """Where it ended: the point, value and gradient there, iterations, and what is left.
 
-    `decrement` is half the Newton decrement, in nats, before the last step: about how far the value
-    was above its optimum then, and more than it is after it. It is infinite where the step was not
-    solved for, or does not decrease the value: then nothing is promised.
+    `left` is about how far the value is above its optimum, in nats, by :func:`_left`; infinite
+    where the last step was not solved for: then nothing is known.
     """
 
     point: Tensor
     objective: float
     gradient: Tensor
     n_iter: int
-    decrement: float
+    left: float
 
 
 @dataclass
@@ -97,7 +100,7 @@ def descend(
     max_iter: int,
     callback: Callable[[int, float, Tensor], None] | None = None,
 ) -> Descent:
-    """From the prior mean until a step promises at most `enough`, or does not decrease.
+    """From the prior mean until at most `enough` is left, or a step does not decrease.
 
     Parameters
     ----------
@@ -117,8 +120,8 @@ def descend(
             callback(state.n_iter, state.value, state.gradient)
 
     _approach(state, enough, min(_APPROACH, max_iter), report)
-    decrement = _finish(state, enough, tightness, max_iter, report)
-    return Descent(state.point, state.value, state.gradient, state.n_iter, decrement)
+    left = _finish(state, enough, tightness, max_iter, report)
+    return Descent(state.point, state.value, state.gradient, state.n_iter, left)
 
 
 def _approach(state: _State, enough: float, max_iter: int, report: Callable[[], None]) -> None:
@@ -148,8 +151,8 @@ def _curvature(state: _State) -> Tensor:
 def _finish(
     state: _State, enough: float, tightness: float, max_iter: int, report: Callable[[], None]
 ) -> float:
-    """Newton's method; what its last step promised."""
-    decrement = math.inf
+    """Newton's method; what is left after it."""
+    left = before = math.inf
     for iteration in range(min(_MAX_STEPS, max_iter - state.n_iter)):
         if iteration % _STEPS_PER_CHOICE == 0:
             threshold = _THRESHOLDS[min(iteration // _STEPS_PER_CHOICE, len(_THRESHOLDS) - 1)]
@@ -159,9 +162,23 @@ def _finish(
             return math.inf
         slope = dot(direction, state.gradient)
         decrement = -0.5 * slope if slope < 0 else math.inf
-        if not state.step(direction, slope):
+        if not (length := state.step(direction, slope)):
             return decrement
         report()
-        if decrement <= enough:
+        left = _left(decrement, before, length)
+        if left <= enough:
             break
-    return decrement
+        before = decrement
+    return left
+
+
+def _left(decrement: float, before: float, length: float) -> float:
+    """About how far the value is above its optimum after a Newton step of this length, in nats.
+
+    Half the Newton decrement is how far it was before the step, but for the pairs that are not
+    in doubt. Near the optimum a step takes a larger share of that than the step before did; far
+    from it, or where the step was cut, nothing is sure to be gone but what the line search saw.
+    """
+    if before == math.inf or length < _WHOLE:
+        return decrement
+    return decrement * min(1.0, max(decrement / before, _NEGLECTED))

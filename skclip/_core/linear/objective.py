@@ -343,9 +343,9 @@ class _Objective:
             if callback is not None:
                 callback(iteration, value, self.certificate(gradient))
 
-        # The decrement is of a Hessian without its smallest parts: an estimate. Residuals are off
-        # by the root of what the objective is off by.
-        enough = 0.3 * NATS_PER_ROW * self.total_weight * self.tightness**2
+        # What is left is an estimate, of a Hessian without its smallest parts. Residuals are off by
+        # the root of what the objective is off by.
+        enough = NATS_PER_ROW * self.total_weight * self.tightness**2
         found = descend(
             rows,
             self.prior_logits(),
@@ -354,7 +354,7 @@ class _Objective:
             max_iter=max_iter,
             callback=report,
         )
-        status = Status.CONVERGED if found.decrement <= enough else Status.MAX_ITER
+        status = Status.CONVERGED if found.left <= enough else Status.MAX_ITER
         certificate = self.certificate(found.gradient)
         return Minimum(found.point, found.objective, certificate, found.n_iter, status)
 
