@@ -37,8 +37,9 @@ from tasks import many_tasks
 import skclip
 from skclip._core.linear.hyperprior import describe
 from skclip._core.linear.leave_one_out import left_out_logits, left_out_weight
-from skclip._core.linear.objective import Span, logits, solve_map
+from skclip._core.linear.objective import logits, solve_map
 from skclip._core.linear.prior import with_prior
+from skclip._core.linear.span import Span
 from skclip._core.linear.temperature_scaling import weighted_log_loss
 from skclip._core.problem import Problem
 from skclip.benchmark.rendering import list_table

@@ -21,7 +21,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
 
-from skclip._core.linear.objective import DEFAULT_TOL, LinearProblem, solve_map
+from skclip._core.linear.linear_problem import LinearProblem
+from skclip._core.linear.objective import DEFAULT_TOL, solve_map
 from skclip._core.model import FittedModel, LinearModel
 from skclip._core.problem import Problem
 from skclip._core.solve.status import Status

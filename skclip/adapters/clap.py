@@ -13,7 +13,7 @@ from skclip._core.linear.clap_prior import (
     multiplier_variant,
     precision_of,
 )
-from skclip._core.linear.objective import LinearProblem
+from skclip._core.linear.linear_problem import LinearProblem
 from skclip._core.posterior.cosine import cosine_logits, fit_cosine_map
 from skclip._core.problem import Problem
 from skclip.adapters.base import LinearAdapterClassifier, fit_method

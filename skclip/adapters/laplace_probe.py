@@ -10,7 +10,9 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from torch.nn import functional as F
 
-from skclip._core.linear.objective import LinearProblem, Span, solve_map
+from skclip._core.linear.linear_problem import LinearProblem
+from skclip._core.linear.objective import solve_map
+from skclip._core.linear.span import Span
 from skclip._core.methods.laplace_probe import (
     DenseCurvature,
     KroneckerCurvature,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from skclip._core.linear.objective import LinearProblem
+from skclip._core.linear.linear_problem import LinearProblem
 from skclip._core.posterior.cosine import CosineProblem, fit_cosine_map
 from skclip._core.problem import Problem
 from skclip.adapters.base import LinearAdapterClassifier, fit_method

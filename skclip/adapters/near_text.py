@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from skclip._core.linear.objective import LinearProblem, LinearSolution, solve_map
+from skclip._core.linear.linear_problem import LinearProblem
+from skclip._core.linear.objective import LinearSolution, solve_map
 from skclip._core.model import LinearModel
 from skclip._core.posterior.cosine import CosineProblem
 from skclip._core.problem import Problem

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch.nn import functional as F
 
-from skclip._core.linear.objective import LinearProblem
+from skclip._core.linear.linear_problem import LinearProblem
 from skclip._core.posterior.cosine import fit_cosine_map
 from skclip._core.problem import Problem
 from skclip.adapters.base import LinearAdapterClassifier, fit_method

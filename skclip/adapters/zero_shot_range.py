@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from skclip._core.linear.objective import LinearProblem
+from skclip._core.linear.linear_problem import LinearProblem
 from skclip._core.methods.zero_shot_range import fit_range_optimum, fit_range_recipe
 from skclip._core.problem import Problem
 from skclip.adapters.base import LinearAdapterClassifier, fit_method, warn_unless_converged

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skclip._core.linear.objective import LinearProblem
+from skclip._core.linear.linear_problem import LinearProblem
 
 
 def make_problem(

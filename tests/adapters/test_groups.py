@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 
 from skclip import BayesAdapterClassifier, Variational
 from skclip._core.linear.leave_one_out import Groups, left_out_logits
-from skclip._core.linear.objective import Span
 from skclip._core.linear.prior import with_prior
+from skclip._core.linear.span import Span
 from skclip._core.problem import Problem
 
 from .conftest import make_task

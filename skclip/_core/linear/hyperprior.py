@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from skclip._core.linear import learned_hyperprior
-from skclip._core.linear.objective import LinearProblem
+from skclip._core.linear.linear_problem import LinearProblem
 from skclip._core.linear.temperature_scaling import weighted_log_loss
 
 __all__ = ["Hyperprior", "describe", "plain_hyperprior", "text_hyperprior"]

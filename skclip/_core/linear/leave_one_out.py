@@ -27,7 +27,8 @@ import torch
 from torch import Tensor
 
 from skclip._core.linear.left_out_scatter import scatter_shift
-from skclip._core.linear.objective import LinearProblem, Span, with_bias_column
+from skclip._core.linear.linear_problem import LinearProblem
+from skclip._core.linear.span import Span, with_bias_column
 
 __all__ = ["Groups", "left_out_logits", "left_out_weight", "prior_features"]
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skclip._core.linear.objective import LinearProblem
+from skclip._core.linear.linear_problem import LinearProblem
 
 __all__ = ["scatter_shift"]
 

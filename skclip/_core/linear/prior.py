@@ -8,8 +8,8 @@ from typing import Literal
 from torch import Tensor
 
 from skclip._core.linear.clap_prior import zero_shot_precision
+from skclip._core.linear.linear_problem import LinearProblem
 from skclip._core.linear.metric import support_metric, whitening_metric
-from skclip._core.linear.objective import LinearProblem
 from skclip._core.problem import Problem
 
 __all__ = ["with_prior"]

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from skclip._core.linear.objective import LinearProblem
+from skclip._core.linear.linear_problem import LinearProblem
 from skclip._core.posterior.cosine import cosine_logits
 from skclip._core.problem import Problem
 from skclip._core.solve.sgd import Recipe, train

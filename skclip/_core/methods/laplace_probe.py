@@ -32,7 +32,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from skclip._core.linear.objective import LinearProblem, LinearSolution, Span, solve_map
+from skclip._core.linear.linear_problem import LinearProblem
+from skclip._core.linear.objective import LinearSolution, solve_map
+from skclip._core.linear.span import Span
 from skclip._core.linear.temperature_scaling import weighted_log_loss
 from skclip._core.methods.chunks import row_chunks
 from skclip._core.model import Averaging, AveragingModel

@@ -26,7 +26,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from skclip._core.linear.objective import softmax_in_place, with_bias_column
+from skclip._core.linear.objective import softmax_in_place
+from skclip._core.linear.span import with_bias_column
 from skclip._core.methods.chunks import row_chunks
 from skclip._core.problem import Problem, weight_of_certificate
 from skclip._core.solve import lbfgs, newton

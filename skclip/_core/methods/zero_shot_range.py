@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from skclip._core.linear.objective import LinearProblem, LinearSolution, Span, log_softmax_gap
+from skclip._core.linear.linear_problem import LinearProblem
+from skclip._core.linear.objective import LinearSolution, log_softmax_gap
+from skclip._core.linear.span import Span
 from skclip._core.methods.chunks import row_chunks
 from skclip._core.posterior.cosine import CosineProblem, cosine_logits
 from skclip._core.problem import Problem, weight_of_certificate

@@ -28,7 +28,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from skclip._core.linear.objective import LinearProblem, Span, weights_of, with_bias_column
+from skclip._core.linear.linear_problem import LinearProblem
+from skclip._core.linear.span import Span, weights_of, with_bias_column
 
 __all__ = ["BlockGaussian", "Frame", "bias_precision", "prior_of"]
 

@@ -16,14 +16,9 @@ from torch import Tensor
 
 from skclip._core.linear.hyperprior import Hyperprior, plain_hyperprior, text_hyperprior
 from skclip._core.linear.leave_one_out import Groups, left_out_logits, left_out_weight
-from skclip._core.linear.objective import (
-    DEFAULT_TOL,
-    LinearProblem,
-    LinearSolution,
-    Span,
-    logits,
-    solve_map,
-)
+from skclip._core.linear.linear_problem import LinearProblem
+from skclip._core.linear.objective import DEFAULT_TOL, LinearSolution, logits, solve_map
+from skclip._core.linear.span import Span
 from skclip._core.linear.temperature_scaling import fit_log_temperature
 from skclip._core.model import Averaging
 from skclip._core.posterior.block import BlockGaussian, Frame, prior_of

@@ -28,12 +28,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from skclip._core.linear.objective import (
-    LinearProblem,
-    Span,
-    log_softmax_gap,
-    with_bias_column,
-)
+from skclip._core.linear.linear_problem import LinearProblem
+from skclip._core.linear.objective import log_softmax_gap
+from skclip._core.linear.span import Span, with_bias_column
 from skclip._core.posterior.block import BlockGaussian, Frame
 from skclip._core.posterior.draws import RowDraws
 from skclip._core.problem import Problem, weight_of_certificate

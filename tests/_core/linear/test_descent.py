@@ -10,8 +10,9 @@ from torch.nn import functional
 
 from skclip._core.linear import doubtful_pairs
 from skclip._core.linear import objective as linear
+from skclip._core.linear.linear_problem import LinearProblem
 from skclip._core.linear.metric import support_metric
-from skclip._core.linear.objective import LinearProblem, logits, solve_map
+from skclip._core.linear.objective import logits, solve_map
 from skclip._core.solve.status import Status
 from skclip.datasets import make_clip_features
 

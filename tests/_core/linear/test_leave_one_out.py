@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from skclip._core.linear.leave_one_out import Groups, left_out_logits, left_out_weight
-from skclip._core.linear.objective import Span, logits, solve_map
+from skclip._core.linear.objective import logits, solve_map
+from skclip._core.linear.span import Span
 
 from ..conftest import make_problem
 

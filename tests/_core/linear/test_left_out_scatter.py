@@ -9,7 +9,8 @@ import torch
 from skclip._core.linear.leave_one_out import Groups, left_out_logits
 from skclip._core.linear.left_out_scatter import scatter_shift
 from skclip._core.linear.metric import whitening_metric
-from skclip._core.linear.objective import Span, logits, solve_map
+from skclip._core.linear.objective import logits, solve_map
+from skclip._core.linear.span import Span
 
 from ..conftest import make_problem
 

@@ -7,7 +7,8 @@ import torch
 from scipy.optimize import minimize_scalar
 from sklearn.datasets import load_iris
 
-from skclip._core.linear.objective import LinearProblem, logits, solve_map
+from skclip._core.linear.linear_problem import LinearProblem
+from skclip._core.linear.objective import logits, solve_map
 from skclip._core.linear.temperature_scaling import (
     _moments,
     fit_log_temperature,

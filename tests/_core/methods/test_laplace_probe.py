@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from skclip._core.linear.objective import Span, logits, solve_map
+from skclip._core.linear.objective import logits, solve_map
+from skclip._core.linear.span import Span
 from skclip._core.methods import chunks
 from skclip._core.methods.laplace_probe import (
     DenseCurvature,

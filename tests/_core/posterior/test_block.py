@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from skclip._core.linear.objective import Span, solve_map
+from skclip._core.linear.objective import solve_map
+from skclip._core.linear.span import Span
 from skclip._core.posterior.block import BlockGaussian, Frame, prior_of
 from skclip._core.posterior.variational import Observations, divergence
 

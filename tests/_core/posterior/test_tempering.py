@@ -8,7 +8,8 @@ import torch
 
 from skclip._core.linear.hyperprior import Hyperprior
 from skclip._core.linear.leave_one_out import Groups, left_out_logits
-from skclip._core.linear.objective import Span, solve_map
+from skclip._core.linear.objective import solve_map
+from skclip._core.linear.span import Span
 from skclip._core.posterior.block import Frame, prior_of
 from skclip._core.posterior.draws import logit_draws, standard_normal
 from skclip._core.posterior.tempering import LeftOut, choose, left_out_means, left_out_variance

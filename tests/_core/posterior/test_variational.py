@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from skclip._core.linear.objective import LinearProblem, Span, solve_map
+from skclip._core.linear.linear_problem import LinearProblem
+from skclip._core.linear.objective import solve_map
+from skclip._core.linear.span import Span
 from skclip._core.posterior.block import Frame, prior_of
 from skclip._core.posterior.draws import RowDraws
 from skclip._core.posterior.variational import (

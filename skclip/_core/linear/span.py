@@ -1,0 +1,95 @@
+"""Coordinates of the support rows in which the linear form is solved for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skclip._core.linear.linear_problem import LinearProblem
+
+__all__ = ["Span", "weights_of", "with_bias_column"]
+
+# Share of the largest energy below which single precision does not tell axes from rounding errors,
+# and the prior variance of a row's logit along one that may be lost.
+_UNCLEAR = 2e-6
+_REACH_OF_UNCLEAR = 0.1
+
+
+@dataclass(frozen=True)
+class Span:
+    """An orthonormal basis of the span of the rows ``(x - centre) M``.
+
+    ``(X - centre) @ M = Z @ basis.T`` with Z (n, r) and basis (d, r); the columns of Z are
+    orthogonal under the sample weights, with squared norms `energy` (r,). The metric M is (d, d),
+    or None for the identity; the centre is the weighted mean of the rows where there is a bias,
+    else zero.
+    """
+
+    Z: Tensor
+    basis: Tensor
+    metric: Tensor | None
+    centre: Tensor
+    energy: Tensor
+
+    def weights(self, coordinates: Tensor) -> Tensor:
+        """(c, d) from coordinates (c, r); M times the basis is not formed, as d is often more."""
+        return weights_of(coordinates, self.basis, self.metric)
+
+    @classmethod
+    def of(cls, problem: LinearProblem) -> Span:
+        """Weighted principal axes by one symmetric eigenproblem of size min(n, d).
+
+        Where there are fewer rows than features the axes come from a division by the roots of their
+        energies, which needs double precision if small ones matter under the prior.
+        """
+        dtype = problem.X.dtype
+        span = cls._computed_in(problem, dtype)
+        if dtype is not torch.float64 and len(problem.X) < problem.X.shape[1]:
+            # Energies ascend, and there may be none.
+            unclear = _UNCLEAR * float(span.energy[-1:].sum())
+            if (
+                problem.logit_scale**2 * unclear
+                > _REACH_OF_UNCLEAR * problem.prior_precision.amin()
+            ):
+                span = cls._computed_in(problem, torch.float64)
+        tensors = (span.Z, span.basis, span.centre, span.energy)
+        Z, basis, centre, energy = (tensor.to(dtype) for tensor in tensors)
+        return cls(Z, basis, problem.metric, centre, energy)
+
+    @classmethod
+    def _computed_in(cls, problem: LinearProblem, dtype: torch.dtype) -> Span:
+        """In numbers of this type."""
+        a, rows = problem.sample_weight.to(dtype), problem.X.to(dtype)
+        metric = None if problem.metric is None else problem.metric.to(dtype)
+        n, d = rows.shape
+        centre = (a / a.sum()) @ rows if problem.has_bias else torch.zeros_like(rows[0])
+        rows = rows - centre
+        if metric is not None:
+            rows = rows @ metric
+        # sqrt(a) x: eigenvectors of its Gram matrix diagonalise X' diag(a) X.
+        scaled = a.sqrt()[:, None] * rows
+        if n >= d:
+            energy, basis = torch.linalg.eigh(scaled.T @ scaled)
+        else:
+            energy, left = torch.linalg.eigh(scaled @ scaled.T)
+        share = max(n, d) * torch.finfo(torch.float64).eps
+        if dtype is not torch.float64:
+            # An orthonormal basis loses nothing by axes that are rounding errors.
+            share = 1e-9 if n >= d else _UNCLEAR
+        keep = energy > energy.amax().clamp(min=0.0) * share
+        energy = energy[keep]
+        basis = basis[:, keep] if n >= d else (scaled.T @ left[:, keep]) / energy.sqrt()
+        return cls(rows @ basis, basis, metric, centre, energy)
+
+
+def weights_of(coordinates: Tensor, basis: Tensor, metric: Tensor | None) -> Tensor:
+    """(c, d) from coordinates (c, r) in a basis (d, r) of rows times the metric (d, d)."""
+    shift = coordinates @ basis.T
+    return shift if metric is None else shift @ metric.T
+
+
+def with_bias_column(Z: Tensor) -> Tensor:
+    """Coordinates (n, r) and a column of ones, also where rows span nothing (r = 0)."""
+    return torch.cat([Z, Z.new_ones(len(Z), 1)], dim=1)
