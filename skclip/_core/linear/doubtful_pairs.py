@@ -84,15 +84,13 @@ class Pairs:
         order = torch.argsort(counts, descending=True)
         sizes = [size for size in counts[order].tolist() if size]
         order = order[: len(sizes)]
-        scaled = rows.Z * (rows.penalty[0, 0] / rows.penalty[0]).sqrt()
-        factor = rows.problem.logit_scale**2 / rows.penalty[:, 0]
+        factor = rows.problem.logit_scale**2 / rows.problem.prior_precision
         padded, present, blocks, widths = [row[:0]], [row[:0] > 0], [], []
-        for classes in _of_similar_size(sizes, scaled.shape[1] * scaled.element_size()):
+        for classes in _of_similar_size(sizes, rows.Z.shape[1] * rows.Z.element_size()):
             some, width = order[classes], sizes[classes.start]
             place = torch.arange(width, device=row.device)
             index = row[(start[some, None] + place).clamp(max=len(row) - 1)]
-            part = scaled[index]
-            blocks.append(torch.bmm(part, part.mT).mul_(factor[some, None, None]))
+            blocks.append(rows.products(index).mul_(factor[some, None, None]))
             padded.append(index.view(-1))
             present.append((place < counts[some, None]).view(-1))
             widths += [width] * len(some)

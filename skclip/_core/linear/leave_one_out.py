@@ -174,7 +174,6 @@ def _leverage(problem: LinearProblem, span: Span, doubts: _Doubts) -> Tensor:
     weight = problem.sample_weight[doubts.rows] * doubts.curvature
     q = torch.zeros_like(weight)
     proper = bool((ridge > 0).all())
-    scaled = phi / ridge.sqrt() if proper else phi
     sizes = [end - start for start, end in pairwise(doubts.first)]
     by_size = sorted(range(len(sizes)), key=sizes.__getitem__)
     dual = [c for c in by_size if proper and sizes[c] < phi.shape[1]]
@@ -185,16 +184,16 @@ def _leverage(problem: LinearProblem, span: Span, doubts: _Doubts) -> Tensor:
     # Classes of similar size share a batch, padded with rows of weight zero.
     while dual:
         largest = sizes[dual[-1]]
-        per_class = scaled.element_size() * max(largest, 1) * (scaled.shape[1] + 3 * largest)
+        per_class = phi.element_size() * max(largest, 1) * (phi.shape[1] + 3 * largest)
         size = max(1, _BYTES_PER_BATCH // per_class)
         batch, dual = dual[-size:], dual[:-size]
-        _dual_leverage(problem, scaled, doubts, weight, batch, largest, out=q)
+        _dual_leverage(problem, span, doubts, weight, batch, largest, out=q)
     return q
 
 
 def _dual_leverage(
     problem: LinearProblem,
-    scaled: Tensor,
+    span: Span,
     doubts: _Doubts,
     weight: Tensor,
     classes: list[int],
@@ -203,16 +202,16 @@ def _dual_leverage(
     out: Tensor,
 ) -> None:
     """Leverages of a batch of k classes with at most `largest` pairs each."""
-    device = scaled.device
+    device = weight.device
     start = torch.tensor([doubts.first[c] for c in classes], device=device)
     end = torch.tensor([doubts.first[c + 1] for c in classes], device=device)
     pairs = start[:, None] + torch.arange(largest, device=device)  # (k, m)
     present = pairs < end[:, None]
     pairs = pairs.clamp(max=len(weight) - 1)
     root = (weight[pairs] * present).sqrt()
-    factor = problem.logit_scale / problem.prior_precision[classes].sqrt()
-    F = scaled[doubts.rows[pairs]]
-    K = (F @ F.mT).mul_(factor.square()[:, None, None])
+    factor = problem.logit_scale**2 / problem.prior_precision[classes]
+    K = span.products(doubts.rows[pairs]).add_(problem.bias_variance)
+    K.mul_(factor[:, None, None])
     # diag of K - K g (I + g K g)^-1 g K with g = sqrt(a h).
     inner = root[:, :, None] * K
     B = inner * root[:, None, :]

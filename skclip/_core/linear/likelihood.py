@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skclip._core.problem import Problem
+from skclip._core.linear.linear_problem import LinearProblem
+from skclip._core.linear.span import Span
 
 __all__ = ["Line", "Rows", "evaluate"]
 
@@ -29,15 +30,24 @@ _ARMIJO = 1e-4
 class Rows:
     """What the likelihood and the prior need, in coordinates D (c, r).
 
-    Z (n, r); weighted (n, r), Z times the weights; labelled (c, r), the sums of it by class;
-    penalty (c, r), the prior's precisions, equal over classes but for a factor, all positive.
+    Z (n, r), those of the span and a column of ones where there is a bias; weighted (n, r), Z times
+    the weights; labelled (c, r), the sums of it by class; penalty (c, r), the prior's precisions,
+    equal over classes but for a factor, all positive.
     """
 
-    problem: Problem
+    problem: LinearProblem
+    span: Span
     Z: Tensor
     weighted: Tensor
     labelled: Tensor
     penalty: Tensor
+
+    def products(self, rows: Tensor) -> Tensor:
+        """(b, m, m) what the logits of rows (b, m) share under the prior, in units of 1 / lambda.
+
+        That is ``Z diag(lambda_c / penalty_c) Z'``, the same for every class.
+        """
+        return self.span.products(rows).add_(self.problem.bias_variance)
 
     def chunks(self) -> Iterator[slice]:
         """Of rows, so that rows times classes stay in the processor's cache."""

@@ -233,7 +233,7 @@ class _Objective:
         self, max_iter: int, callback: Callable[[int, float, float], None] | None
     ) -> Minimum:
         """From the prior mean to an objective as near its optimum as predictions need."""
-        rows = Rows(self.problem, self.Z, self.weighted, self.labelled, self.penalty)
+        rows = Rows(self.problem, self.span, self.Z, self.weighted, self.labelled, self.penalty)
 
         def report(iteration: int, value: float, gradient: Tensor) -> None:
             if callback is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ __all__ = ["Span", "weights_of", "with_bias_column"]
 # and the prior variance of a row's logit along one that may be lost.
 _UNCLEAR = 2e-6
 _REACH_OF_UNCLEAR = 0.1
+# Rows, in units of coordinates, up to which products of all pairs of rows cost less than those that
+# are asked for one class at a time.
+_FEW_ROWS = 2
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,20 @@ class Span:
     def weights(self, coordinates: Tensor) -> Tensor:
         """(c, d) from coordinates (c, r); M times the basis is not formed, as d is often more."""
         return weights_of(coordinates, self.basis, self.metric)
+
+    def products(self, rows: Tensor) -> Tensor:
+        """(b, m, m) inner products of the coordinates of b times m rows, as rows (b, m) has them.
+
+        Times the variance of a coordinate, the prior covariance of these rows' logits of a class.
+        """
+        if len(self.Z) <= _FEW_ROWS * self.Z.shape[1]:
+            return self._all_products[rows[:, :, None], rows[:, None, :]]
+        part = self.Z[rows]
+        return torch.bmm(part, part.mT)
+
+    @cached_property
+    def _all_products(self) -> Tensor:
+        return self.Z @ self.Z.T
 
     @classmethod
     def of(cls, problem: LinearProblem) -> Span:
