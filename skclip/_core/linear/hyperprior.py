@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from skclip._core.linear import learned_hyperprior
 from skclip._core.linear.linear_problem import LinearProblem
 from skclip._core.linear.temperature_scaling import weighted_log_loss
@@ -32,7 +34,9 @@ class Hyperprior:
     lone_row_weight: float = 0.0
 
 
-def describe(problem: LinearProblem, n_views: float = 1.0) -> dict[str, float]:
+def describe(
+    problem: LinearProblem, n_views: float = 1.0, prior_logits: Tensor | None = None
+) -> dict[str, float]:
     r"""What the hyperprior knows of a task, by name.
 
     - ``log_classes``: :math:`\log(c / 30)`;
@@ -40,12 +44,14 @@ def describe(problem: LinearProblem, n_views: float = 1.0) -> dict[str, float]:
     - ``log_text_loss``: log of the zero-shot loss of the support rows over that of a good text,
       :math:`\log(\ell / 0.09 \log c)`, shrunk towards 0 by ten pseudo-rows;
     - ``log_views``: :math:`\log_{10}` of the number of views that a row is the mean of.
+
+    `prior_logits` (n, c) are the problem's, where they are known.
     """
     c = len(problem.prior_mean)
     a = problem.sample_weight
     total = float(a.sum())
     share = total / (total + _PSEUDO_ROWS)
-    scores = problem.logit_scale * (problem.X @ problem.prior_mean.T)
+    scores = problem.prior_logits() if prior_logits is None else prior_logits
     typical = _TYPICAL_LOSS * math.log(max(c, 2))
     loss = float(weighted_log_loss(scores, problem.y, a)) / max(total, 1e-300)
     return {
@@ -57,14 +63,16 @@ def describe(problem: LinearProblem, n_views: float = 1.0) -> dict[str, float]:
     }
 
 
-def text_hyperprior(problem: LinearProblem, n_views: float = 1.0) -> Hyperprior:
+def text_hyperprior(
+    problem: LinearProblem, n_views: float = 1.0, prior_logits: Tensor | None = None
+) -> Hyperprior:
     r"""Centres that are linear in what :func:`describe` says, learned over many tasks.
 
     The precision stands at its centre; what leave-one-out would choose around it is in
     docs/tables/left_out_rules.rst. More classes need a firmer prior, a text that fits less well a
     looser one. The temperature grows with how badly the text fits, and with the shots.
     """
-    known = describe(problem, n_views)
+    known = describe(problem, n_views, prior_logits)
     log_precision, log_temperature = (
         math.fsum(value * known[name] for name, value in coefficients.items())
         for coefficients in (

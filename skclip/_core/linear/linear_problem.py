@@ -29,3 +29,9 @@ class LinearProblem(Problem):
     @property
     def has_bias(self) -> bool:
         return self.bias_variance > 0
+
+    def prior_logits(self) -> Tensor:
+        """(n, c) at the prior mean, without bias; memory of the caller's own."""
+        if not self.has_text:
+            return self.X.new_zeros(len(self.X), self.n_classes)
+        return (self.X @ self.prior_mean.T).mul_(self.logit_scale)

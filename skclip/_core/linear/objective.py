@@ -59,7 +59,8 @@ class LinearSolution:
     scaled weights ``tau W`` and of the intercept), divided by the sum of the sample
     weights (:func:`weight_of_certificate`). Without a metric it bounds from above
     the quantity that scikit-learn's LogisticRegression compares with its ``tol``.
-    `coordinates` start a later fit.
+    `coordinates` start a later fit. `logits` (n, c) are those of the rows, but for a shift that
+    all classes share, where the solver ends with them.
     """
 
     W: Tensor
@@ -69,6 +70,7 @@ class LinearSolution:
     gradient_norm: float
     n_iter: int
     status: Status
+    logits: Tensor | None = None
 
 
 def logits(X: Tensor, W: Tensor, b: Tensor, logit_scale: float) -> Tensor:
@@ -108,6 +110,7 @@ def solve_map(
     start: Tensor | None = None,
     relative_tol: float = 0.0,
     callback: Callable[[int, float, float], None] | None = None,
+    prior_logits: Tensor | None = None,
 ) -> LinearSolution:
     """Minimise J to ``gradient_norm <= tol``.
 
@@ -126,17 +129,19 @@ def solve_map(
     relative_tol : float
         Stop, too, when the gradient is at most this share of the prior's own, which at the
         optimum balances that of the likelihood.
+    prior_logits : Tensor of shape (n, c), optional
+        Those of the problem, where they are known; their memory is used up.
     """
     if span is None:
         span = Span.of(problem)
-    objective = _Objective(problem, span)
+    objective = _Objective(problem, span, prior_logits)
     coordinates = objective.origin() if start is None else start
     goal = DEFAULT_TOL * objective.tightness if tol is None else tol
     descended = 0
     if tol is None and solver == "newton-cg" and start is None and objective.suits_pairs:
-        first = objective.descend(max_iter, callback)
+        first, scores = objective.descend(max_iter, callback)
         if first.status is Status.CONVERGED:
-            return _solution(objective, first, 0)
+            return _solution(objective, first, 0, scores)
         coordinates, descended = first.point, first.n_iter
 
     def sufficient(point: Tensor) -> float:
@@ -165,7 +170,9 @@ def solve_map(
     return _solution(objective, result, descended)
 
 
-def _solution(objective: _Objective, result: Minimum, descended: int) -> LinearSolution:
+def _solution(
+    objective: _Objective, result: Minimum, descended: int, scores: Tensor | None = None
+) -> LinearSolution:
     """In weights; `descended` are iterations before those of the result."""
     W, b = objective.weights(result.point)
     return LinearSolution(
@@ -176,6 +183,7 @@ def _solution(objective: _Objective, result: Minimum, descended: int) -> LinearS
         gradient_norm=result.gradient_norm,
         n_iter=descended + result.n_iter,
         status=result.status,
+        logits=scores,
     )
 
 
@@ -186,8 +194,11 @@ class _Objective:
     products. The probabilities of the point that was evaluated last are kept for its Hessian.
     """
 
-    def __init__(self, problem: LinearProblem, span: Span) -> None:
+    def __init__(
+        self, problem: LinearProblem, span: Span, prior_logits: Tensor | None = None
+    ) -> None:
         self.problem, self.span = problem, span
+        self._prior_logits = prior_logits
         self.tau = problem.logit_scale
         self.Z = span.Z
         self.penalty = problem.prior_precision[:, None].expand(-1, span.Z.shape[1])
@@ -203,16 +214,17 @@ class _Objective:
         self.labelled = torch.zeros_like(self.penalty).index_add_(0, problem.y, self.weighted)
         self.P_point: Tensor | None = None
 
-    def prior_logits(self) -> Tensor:
-        """(n, c) at the prior mean, which the coordinates add to."""
-        return (self.problem.X @ self.problem.prior_mean.T).mul_(self.tau)
+    def take_prior_logits(self) -> Tensor:
+        """(n, c) at the prior mean, which the coordinates add to; the caller's own."""
+        known, self._prior_logits = self._prior_logits, None
+        return self.problem.prior_logits() if known is None else known
 
     # What the descent has no use for, made when another solver asks.
 
     @cached_property
     def base(self) -> Tensor:
         """The prior mean's logits."""
-        return self.prior_logits()
+        return self.take_prior_logits()
 
     @cached_property
     def P(self) -> Tensor:
@@ -231,8 +243,12 @@ class _Objective:
 
     def descend(
         self, max_iter: int, callback: Callable[[int, float, float], None] | None
-    ) -> Minimum:
-        """From the prior mean to an objective as near its optimum as predictions need."""
+    ) -> tuple[Minimum, Tensor]:
+        """From the prior mean to an objective as near its optimum as predictions need.
+
+        With the logits there.
+        """
+        scores = self.take_prior_logits()
         rows = Rows(self.problem, self.span, self.Z, self.weighted, self.labelled, self.penalty)
 
         def report(iteration: int, value: float, gradient: Tensor) -> None:
@@ -244,7 +260,7 @@ class _Objective:
         enough = NATS_PER_ROW * self.total_weight * self.tightness**2
         found = descend(
             rows,
-            self.prior_logits(),
+            scores,
             enough=enough,
             tightness=self.tightness,
             max_iter=max_iter,
@@ -252,7 +268,7 @@ class _Objective:
         )
         status = Status.CONVERGED if found.left <= enough else Status.MAX_ITER
         certificate = self.certificate(found.gradient)
-        return Minimum(found.point, found.objective, certificate, found.n_iter, status)
+        return Minimum(found.point, found.objective, certificate, found.n_iter, status), scores
 
     @cached_property
     def tightness(self) -> float:

@@ -24,7 +24,7 @@ from skclip._core.model import Averaging
 from skclip._core.posterior.block import BlockGaussian, Frame, prior_of
 from skclip._core.posterior.draws import standard_normal
 from skclip._core.posterior.gaussian_model import ClassMeans, GaussianModel
-from skclip._core.posterior.laplace import laplace, max_rank
+from skclip._core.posterior.laplace import curvature_at, laplace, max_rank
 from skclip._core.posterior.tempering import (
     LeftOut,
     Tempering,
@@ -33,6 +33,7 @@ from skclip._core.posterior.tempering import (
     left_out_variance,
 )
 from skclip._core.posterior.variational import (
+    FramedRows,
     Observations,
     VariationalSolution,
     maximize_bound,
@@ -100,13 +101,14 @@ class PosteriorFit:
 
 @dataclass(frozen=True)
 class _Mode:
-    """One problem with its mode, and what leave-one-out needs."""
+    """One problem with its mode, the logits (n, c) there, and what leave-one-out needs."""
 
     problem: LinearProblem
     span: Span
     groups: Groups | None
     hyperprior: Hyperprior
     solution: LinearSolution
+    scores: Tensor
     temperature: float
     temperature_is_free: bool
 
@@ -148,9 +150,9 @@ def fit_posterior(
     mode = _fit_mode(problem, solver, expected_precision, temperature, groups, n_views)
     problem = mode.problem
     frame = Frame.of(problem, mode.span)
-    data = Observations.in_span(problem, mode.span)
+    rows = FramedRows.in_span(problem, mode.span)
     prior = prior_of(problem, mode.span)
-    posteriors = _posteriors(mode, data, prior, settings, solver)
+    posteriors = _posteriors(mode, rows, prior, settings, solver)
     best = posteriors[0]
     for other in posteriors[1:]:
         if other.tempering is not None and best.tempering is not None:
@@ -199,8 +201,9 @@ def _fit_mode(
     groups: Groups | None,
     n_views: float,
 ) -> _Mode:
+    scores = problem.prior_logits()
     if problem.has_text:
-        hyperprior = text_hyperprior(problem, n_views)
+        hyperprior = text_hyperprior(problem, n_views, scores)
     else:
         hyperprior = plain_hyperprior(problem)
     if expected_precision:
@@ -208,23 +211,31 @@ def _fit_mode(
         problem = replace(problem, prior_precision=lam)
     span = Span.of(problem)
     solution = solve_map(
-        problem, span=span, tol=solver.tol, max_iter=solver.iterations, solver=solver.name
+        problem,
+        span=span,
+        tol=solver.tol,
+        max_iter=solver.iterations,
+        solver=solver.name,
+        prior_logits=scores,
     )
+    if solution.logits is None:
+        scores = logits(problem.X, solution.W, solution.b, problem.logit_scale)
+    else:
+        scores = solution.logits
     free = temperature is None
     if temperature is None:
-        temperature = _temperature(problem, span, solution, hyperprior, groups)
-    return _Mode(problem, span, groups, hyperprior, solution, temperature, free)
+        temperature = _temperature(problem, span, scores, hyperprior, groups)
+    return _Mode(problem, span, groups, hyperprior, solution, scores, temperature, free)
 
 
 def _temperature(
     problem: LinearProblem,
     span: Span,
-    solution: LinearSolution,
+    scores: Tensor,
     hyperprior: Hyperprior,
     groups: Groups | None,
 ) -> float:
     """That of left-out rows, within what is expected."""
-    scores = logits(problem.X, solution.W, solution.b, problem.logit_scale)
     t, loss = fit_log_temperature(
         left_out_logits(problem, span, scores, groups=groups),
         problem.y,
@@ -245,19 +256,21 @@ def _temperature(
 
 def _posteriors(
     mode: _Mode,
-    data: Observations,
+    rows: FramedRows,
     prior: BlockGaussian,
     settings: PosteriorSettings,
     solver: Solver,
 ) -> list[_Posterior]:
     """Candidates, of which the first is taken unless another's left-out loss is smaller."""
-    point = mode.solution.coordinates
     if settings.kind == "variational":
+        data = Observations.of(rows, mode.problem)
         return _variational(mode, data, prior, settings, solver)
-    found = _Posterior(point, laplace(data, prior, point, settings.covariance), mode.solution)
+    gaussian = laplace(rows, prior, mode.scores, settings.covariance)
+    found = _Posterior(mode.solution.coordinates, gaussian, mode.solution)
     if settings.kind == "map":
         return [found]
-    return [_tempered(mode, settings, _laplace_left_out(mode, data, prior, found), found)]
+    left_out = _laplace_left_out(mode, rows, prior, gaussian, mode.scores)
+    return [_tempered(mode, settings, left_out, found)]
 
 
 def _variational(
@@ -273,9 +286,10 @@ def _variational(
         one = replace(settings, temperatures=(beta,))
         if beta == 0:
             # The bound's limit when the spread vanishes is the log posterior of the mode.
-            gaussian = laplace(data, prior, point, settings.covariance)
+            scores = data.logits(point)
+            gaussian = laplace(data, prior, scores, settings.covariance)
             found = _Posterior(point, gaussian, mode.solution, -mode.solution.objective)
-            left_out = _laplace_left_out(mode, data, prior, found)
+            left_out = _laplace_left_out(mode, data, prior, gaussian, scores)
         else:
             solution = maximize_bound(
                 data,
@@ -333,15 +347,16 @@ def _tempered(
 
 
 def _laplace_left_out(
-    mode: _Mode, data: Observations, prior: BlockGaussian, found: _Posterior
+    mode: _Mode, rows: FramedRows, prior: BlockGaussian, gaussian: BlockGaussian, scores: Tensor
 ) -> Callable[[], tuple[Tensor, Tensor]]:
-    """Makes logits and variances (n, c) of every row by Laplace's posterior without it."""
+    """Makes logits and variances (n, c) of every row by Laplace's posterior without it.
+
+    `scores` (n, c) are the logits at the mode that the posterior is put around.
+    """
 
     def left_out() -> tuple[Tensor, Tensor]:
-        scores = data.logits(found.point)
-        P = torch.softmax(scores, dim=1)
-        curvature = data.sample_weight[:, None] * P * (1 - P)
-        variance = _left_out_variance(mode, data, prior, found.gaussian, curvature)
+        curvature = curvature_at(scores, rows.sample_weight)
+        variance = _left_out_variance(mode, rows, prior, gaussian, curvature)
         return left_out_logits(mode.problem, mode.span, scores, groups=mode.groups), variance
 
     return left_out
@@ -373,15 +388,15 @@ def _variational_left_out(
 
 def _left_out_variance(
     mode: _Mode,
-    data: Observations,
+    rows: FramedRows,
     prior: BlockGaussian,
     gaussian: BlockGaussian,
     curvature: Tensor,
 ) -> Tensor:
     return left_out_variance(
-        data.logit_variance(gaussian),
+        rows.logit_variance(gaussian),
         curvature,
-        data.logit_variance(prior),
-        data.sample_weight,
+        rows.logit_variance(prior),
+        rows.sample_weight,
         mode.groups,
     )

@@ -6,20 +6,25 @@ import torch
 from torch import Tensor
 
 from skclip._core.posterior.block import BlockGaussian
-from skclip._core.posterior.variational import Observations
+from skclip._core.posterior.variational import FramedRows
 
-__all__ = ["laplace", "max_rank"]
+__all__ = ["curvature_at", "laplace", "max_rank"]
 
 # Bytes that the posterior of one fit may take.
 _FACTOR_BYTES = 2**28
 _SMALLEST_MAX_RANK = 16
 
 
-def laplace(data: Observations, prior: BlockGaussian, point: Tensor, kind: str) -> BlockGaussian:
-    """Precisions from the curvature p (1 - p) at a mode, in the form of a kind."""
-    P = torch.softmax(data.logits(point), dim=1)
-    curvature = data.sample_weight[:, None] * P * (1 - P)
-    return data.absorbed_by(prior, curvature, kind, max_rank=max_rank(prior))
+def laplace(rows: FramedRows, prior: BlockGaussian, scores: Tensor, kind: str) -> BlockGaussian:
+    """Precisions from the curvature at a mode with logits (n, c), in the form of a kind."""
+    curvature = curvature_at(scores, rows.sample_weight)
+    return rows.absorbed_by(prior, curvature, kind, max_rank=max_rank(prior))
+
+
+def curvature_at(scores: Tensor, sample_weight: Tensor) -> Tensor:
+    """(n, c) of the loss in the logits (n, c), but for what classes share: a p (1 - p)."""
+    P = torch.softmax(scores, dim=1)
+    return torch.addcmul(P, P, P, value=-1.0).mul_(sample_weight[:, None])
 
 
 def max_rank(prior: BlockGaussian) -> int:

@@ -147,7 +147,7 @@ def _step(
         tol=solver.gradient_tol,
         max_iter=solver.rounds,
     )
-    posterior = laplace(data, prior, minimum.point, settings.covariance)
+    posterior = laplace(data, prior, data.logits(minimum.point), settings.covariance)
     return minimum.point, posterior, minimum, None
 
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
@@ -31,13 +31,20 @@ from torch import Tensor
 from skclip._core.linear.linear_problem import LinearProblem
 from skclip._core.linear.objective import log_softmax_gap
 from skclip._core.linear.span import Span, with_bias_column
-from skclip._core.posterior.block import BlockGaussian, Frame
+from skclip._core.posterior.block import BlockGaussian
 from skclip._core.posterior.draws import RowDraws
-from skclip._core.problem import Problem, weight_of_certificate
+from skclip._core.problem import weight_of_certificate
 from skclip._core.solve import newton
 from skclip._core.solve.status import Status
 
-__all__ = ["Observations", "VariationalSolution", "divergence", "maximize_bound", "n_bound_draws"]
+__all__ = [
+    "FramedRows",
+    "Observations",
+    "VariationalSolution",
+    "divergence",
+    "maximize_bound",
+    "n_bound_draws",
+]
 
 _NEWTON_STEPS = 4
 _STEP_LENGTHS = (1.0, 0.5, 0.25, 0.0625)
@@ -52,48 +59,30 @@ _FRESH = 4
 _KEEP = ((2**12, 1.0), (2**20, 0.999), (math.inf, 0.99))
 
 
-@dataclass(frozen=True)
-class Observations:
-    """What the likelihood needs, in the coordinates of a frame.
+@dataclass(frozen=True, kw_only=True)
+class FramedRows:
+    """Rows in the coordinates of a frame, of which a posterior takes the curvature.
 
-    phi (n, r'); outside_square (n,), zero where the frame holds the rows; base (n, c)
-    logits at the prior mean; y (n,); sample_weight (n,); logit_scale. Optional: counted
-    (n, c), the share of a row's curvature that a class's precision takes; linear (c, r'),
-    the gradient of a linear term of the loss.
+    phi (n, r'); outside_square (n,), zero where the frame holds the rows; sample_weight (n,);
+    logit_scale. Optional: counted (n, c), the share of a row's curvature that a class's precision
+    takes.
     """
 
     phi: Tensor
     outside_square: Tensor
-    base: Tensor
-    y: Tensor
     sample_weight: Tensor
     logit_scale: float
     counted: Tensor | None = None
-    linear: Tensor | None = None
 
     @classmethod
-    def of(cls, problem: Problem, frame: Frame) -> Observations:
-        """Rows of a problem in a frame that holds them, relative to the prior mean."""
-        return cls._at(problem, frame.coordinates(problem.X)[0])
-
-    @classmethod
-    def in_span(cls, problem: LinearProblem, span: Span) -> Observations:
-        """The same in the frame of their own span, which knows their coordinates."""
-        return cls._at(problem, with_bias_column(span.Z) if problem.has_bias else span.Z)
-
-    @classmethod
-    def _at(cls, problem: Problem, phi: Tensor) -> Observations:
+    def in_span(cls, problem: LinearProblem, span: Span) -> FramedRows:
+        """In the frame of their own span, which knows their coordinates."""
         return cls(
-            phi=phi,
+            phi=with_bias_column(span.Z) if problem.has_bias else span.Z,
             outside_square=torch.zeros_like(problem.sample_weight),
-            base=problem.logit_scale * (problem.X @ problem.prior_mean.T),
-            y=problem.y,
             sample_weight=problem.sample_weight,
             logit_scale=problem.logit_scale,
         )
-
-    def logits(self, point: Tensor) -> Tensor:
-        return torch.addmm(self.base, self.phi, point.T, alpha=self.logit_scale)
 
     def logit_variance(self, posterior: BlockGaussian) -> Tensor:
         """(n, c) at temperature 1."""
@@ -118,6 +107,28 @@ class Observations:
         if self.counted is not None:
             weight = weight * self.counted
         return prior.absorb(self.phi, weight, kind, keep=keep, max_rank=max_rank)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observations(FramedRows):
+    """What the likelihood needs, too.
+
+    base (n, c), logits at the prior mean; y (n,). Optional: linear (c, r'), the gradient of a
+    linear term of the loss.
+    """
+
+    base: Tensor
+    y: Tensor
+    linear: Tensor | None = None
+
+    @classmethod
+    def of(cls, rows: FramedRows, problem: LinearProblem) -> Observations:
+        """Of a problem, relative to its prior mean."""
+        known = {field.name: getattr(rows, field.name) for field in fields(rows)}
+        return cls(**known, base=problem.prior_logits(), y=problem.y)
+
+    def logits(self, point: Tensor) -> Tensor:
+        return torch.addmm(self.base, self.phi, point.T, alpha=self.logit_scale)
 
 
 @dataclass(frozen=True)
