@@ -2,8 +2,9 @@ r"""From the prior mean to the optimum: quasi-Newton steps while far, Newton ste
 
 Far from the optimum a Newton step is a poor one, however exactly its linear system is solved: the
 curvature changes along it. There limited-memory BFGS, preconditioned by the diagonal of the
-Hessian, gains more per product; near the optimum the steps of
-:mod:`~skclip._core.linear.doubtful_pairs` gain digits.
+Hessian, gains more per product; and there the few principal axes in which rows differ most have
+nearly all that is to be gained, so that its products are with these coordinates only. Near the
+optimum the steps of :mod:`~skclip._core.linear.doubtful_pairs` gain digits, in all coordinates.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from skclip._core.linear.doubtful_pairs import Pairs, robust_curvature
 from skclip._core.linear.likelihood import Line, Rows, evaluate
@@ -22,8 +24,9 @@ from skclip._core.solve.status import dot
 
 __all__ = ["Descent", "descend"]
 
-# Quasi-Newton steps; fewer leave more Newton steps, more gain less than one of these.
-_APPROACH = 8
+# Quasi-Newton steps; fewer leave more Newton steps, more gain less than one of these. And the
+# principal axes that they take, the bias besides: twice as many cost more, half as many gain less.
+_APPROACH, _AXES = 10, 64
 # Newton steps after which pairs are chosen anew, and the curvature that counts then, in the end the
 # last: confidence grows, so that a lower one leaves no more of them.
 _STEPS_PER_CHOICE = 3
@@ -72,6 +75,14 @@ class _State:
         point = torch.zeros_like(rows.penalty)
         return cls(rows, scores, torch.empty_like(scores), point, *evaluate(rows, scores, point))
 
+    def take_all_axes(self, rows: Rows) -> None:
+        """Go on in the coordinates of `rows`, of which those so far are the last."""
+        more = rows.Z.shape[1] - self.rows.Z.shape[1]
+        self.rows = rows
+        if more:
+            self.point = functional.pad(self.point, (more, 0))
+            self.value, self.gradient, self.log_total = evaluate(rows, self.scores, self.point)
+
     def newton_direction(self, pairs: Pairs) -> Tensor | None:
         """From the pairs in doubt; None where it is not found."""
         torch.mm(self.rows.Z, (self.gradient / self.rows.penalty).T, out=self.moved)
@@ -111,15 +122,16 @@ def descend(
     tightness : float
         Share, at most 1, of the curvature that counts under a usual prior that does under this.
     callback : callable, optional
-        Gets (iteration, value, gradient).
+        Gets (iteration, value, gradient), the latter in the coordinates that the step took.
     """
-    state = _State.at_prior_mean(rows, scores)
+    state = _State.at_prior_mean(rows.in_last_axes(_AXES), scores)
 
     def report() -> None:
         if callback is not None:
             callback(state.n_iter, state.value, state.gradient)
 
     _approach(state, enough, min(_APPROACH, max_iter), report)
+    state.take_all_axes(rows)
     left = _finish(state, enough, tightness, max_iter, report)
     return Descent(state.point, state.value, state.gradient, state.n_iter, left)
 

@@ -41,6 +41,8 @@ _MAX_CG_STEPS = 200
 # Of the blocks of K, or as much as a share of the logits has; and of the rows gathered for some.
 _BYTES_OF_BLOCKS, _SHARE_OF_LOGITS = 2**28, 0.5
 _BYTES_OF_ROWS = 2**24
+# Entries of blocks that are padded rather than taken in another operation.
+_PADDED = 2**14
 
 
 def robust_curvature(P: Tensor, y: Tensor, sample_weight: Tensor) -> Tensor:
@@ -205,8 +207,11 @@ def _of_similar_size(sizes: list[int], bytes_per_pair: int) -> Iterator[slice]:
     start = 0
     while start < len(sizes):
         most = max(1, _BYTES_OF_ROWS // (sizes[start] * bytes_per_pair))
-        end = start + 1
-        while end < len(sizes) and end - start < most and 4 * sizes[end] > 3 * sizes[start]:
+        end, padded = start + 1, 0
+        while end < len(sizes) and end - start < most:
+            padded += sizes[start] ** 2 - sizes[end] ** 2
+            if padded > _PADDED and 4 * sizes[end] <= 3 * sizes[start]:
+                break
             end += 1
         yield slice(start, end)
         start = end

@@ -32,7 +32,7 @@ class Rows:
 
     Z (n, r), those of the span and a column of ones where there is a bias; weighted (n, r), Z times
     the weights; labelled (c, r), the sums of it by class; penalty (c, r), the prior's precisions,
-    equal over classes but for a factor, all positive.
+    equal over classes but for a factor, all positive. Energies of the coordinates ascend.
     """
 
     problem: LinearProblem
@@ -48,6 +48,14 @@ class Rows:
         That is ``Z diag(lambda_c / penalty_c) Z'``, the same for every class.
         """
         return self.span.products(rows).add_(self.problem.bias_variance)
+
+    def in_last_axes(self, most: int) -> Rows:
+        """With at most so many coordinates, those in which rows differ most, and the bias."""
+        size = min(most + self.problem.has_bias, self.Z.shape[1])
+        if size == self.Z.shape[1]:
+            return self
+        parts = (self.Z, self.weighted, self.labelled, self.penalty)
+        return Rows(self.problem, self.span, *(part[:, -size:].contiguous() for part in parts))
 
     def chunks(self) -> Iterator[slice]:
         """Of rows, so that rows times classes stay in the processor's cache."""

@@ -257,7 +257,7 @@ class _Objective:
 
         # What is left is an estimate, of a Hessian without its smallest parts. Residuals are off by
         # the root of what the objective is off by.
-        enough = NATS_PER_ROW * self.total_weight * self.tightness**2
+        enough = 0.5 * NATS_PER_ROW * self.total_weight * self.tightness**2
         found = descend(
             rows,
             scores,

@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 __all__ = ["Minimum", "Report", "Status", "dot"]
@@ -44,4 +45,4 @@ class Minimum:
 
 def dot(left: Tensor, right: Tensor) -> float:
     """Inner product of two tensors of one shape."""
-    return float((left * right).sum())
+    return float(torch.dot(left.flatten(), right.flatten()))
