@@ -41,6 +41,7 @@ import warnings
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array
 
 from skclip.exceptions import PrototypeWarning
 from skclip.utils.messages import listing
@@ -184,11 +185,10 @@ def _class_means(
     X: np.ndarray, codes: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean (m, d) of the unit rows of every class that has any, and the codes (m,) of these."""
-    order = np.argsort(codes, kind="stable")
-    order = order[weight[order] > 0]
-    present, first = np.unique(codes[order], return_index=True)
-    rows = weight[order, None] * direction(X[order])
-    return direction(np.add.reduceat(rows, first, axis=0, dtype=np.float64)), present
+    rows = np.flatnonzero(weight > 0)
+    present, which = np.unique(codes[rows], return_inverse=True)
+    sums = csr_array((weight[rows].astype(X.dtype), (which, rows)), (len(present), len(X)))
+    return direction((sums @ direction(X)).astype(np.float64)), present
 
 
 def _agreement(

@@ -28,7 +28,7 @@ class Span:
     ``(X - centre) @ M = Z @ basis.T`` with Z (n, r) and basis (d, r); the columns of Z are
     orthogonal under the sample weights, with squared norms `energy` (r,). The metric M is (d, d),
     or None for the identity; the centre is the weighted mean of the rows where there is a bias,
-    else zero.
+    else zero. gram (n, n) is ``Z @ Z.T`` where it is known.
     """
 
     Z: Tensor
@@ -36,6 +36,7 @@ class Span:
     metric: Tensor | None
     centre: Tensor
     energy: Tensor
+    gram: Tensor | None = None
 
     def weights(self, coordinates: Tensor) -> Tensor:
         """(c, d) from coordinates (c, r); M times the basis is not formed, as d is often more."""
@@ -53,7 +54,7 @@ class Span:
 
     @cached_property
     def _all_products(self) -> Tensor:
-        return self.Z @ self.Z.T
+        return self.Z @ self.Z.T if self.gram is None else self.gram
 
     @classmethod
     def of(cls, problem: LinearProblem) -> Span:
@@ -72,9 +73,12 @@ class Span:
                 > _REACH_OF_UNCLEAR * problem.prior_precision.amin()
             ):
                 span = cls._computed_in(problem, torch.float64)
+        if span.Z.dtype is dtype:
+            return span
         tensors = (span.Z, span.basis, span.centre, span.energy)
         Z, basis, centre, energy = (tensor.to(dtype) for tensor in tensors)
-        return cls(Z, basis, problem.metric, centre, energy)
+        gram = None if span.gram is None else span.gram.to(dtype)
+        return cls(Z, basis, problem.metric, centre, energy, gram)
 
     @classmethod
     def _computed_in(cls, problem: LinearProblem, dtype: torch.dtype) -> Span:
@@ -87,19 +91,30 @@ class Span:
         if metric is not None:
             rows = rows @ metric
         # sqrt(a) x: eigenvectors of its Gram matrix diagonalise X' diag(a) X.
-        scaled = a.sqrt()[:, None] * rows
+        root = a.sqrt()[:, None]
+        scaled = rows if bool((a == 1).all()) else root * rows
+        share = max(n, d) * torch.finfo(torch.float64).eps
         if n >= d:
             energy, basis = torch.linalg.eigh(scaled.T @ scaled)
-        else:
-            energy, left = torch.linalg.eigh(scaled @ scaled.T)
-        share = max(n, d) * torch.finfo(torch.float64).eps
-        if dtype is not torch.float64:
             # An orthonormal basis loses nothing by axes that are rounding errors.
-            share = 1e-9 if n >= d else _UNCLEAR
-        keep = energy > energy.amax().clamp(min=0.0) * share
-        energy = energy[keep]
-        basis = basis[:, keep] if n >= d else (scaled.T @ left[:, keep]) / energy.sqrt()
-        return cls(rows @ basis, basis, metric, centre, energy)
+            keep = _above(energy, share if dtype is torch.float64 else 1e-9)
+            basis = basis[:, keep]
+            return cls(rows @ basis, basis, metric, centre, energy[keep])
+        gram = scaled @ scaled.T
+        energy, left = torch.linalg.eigh(gram)
+        keep = _above(energy, share if dtype is torch.float64 else _UNCLEAR)
+        energy, left = energy[keep], left[:, keep]
+        basis = (scaled.T @ left) / energy.sqrt()
+        if not bool((a > 0).all()):
+            return cls(rows @ basis, basis, metric, centre, energy)
+        return cls(
+            left * energy.sqrt() / root, basis, metric, centre, energy, gram / (root * root.T)
+        )
+
+
+def _above(energy: Tensor, share: float) -> Tensor:
+    """Which energies are more than a share of the largest."""
+    return energy > energy.amax().clamp(min=0.0) * share
 
 
 def weights_of(coordinates: Tensor, basis: Tensor, metric: Tensor | None) -> Tensor:
