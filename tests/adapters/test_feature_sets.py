@@ -50,6 +50,21 @@ def mean_nll(pets, make, draws=DRAWS):
     return np.mean(losses)
 
 
+@pytest.mark.parametrize("shots", [1, 4, 16])
+@pytest.mark.parametrize("name", ["cifar10_laion_vitb32", "pets25_vitb32", "caltech69_vitb32"])
+def test_the_default_predicts_like_the_exact_optimum(feature_sets, name, shots):
+    """In single precision and by its own rule to stop; docs/theory/model.rst has the bound."""
+    with np.load(feature_sets / f"{name}.npz") as arrays:
+        pool = "val" if "val_features" in arrays else "train"
+        X, y, text = arrays[f"{pool}_features"], arrays[f"{pool}_labels"], arrays["text_features"]
+        X_test, y_test = arrays["test_features"][::3], arrays["test_labels"][::3]
+    rows = support(y, shots, seed=1)
+    default = BayesAdapterClassifier(text).fit(X[rows].astype(np.float32), y[rows])
+    exact = BayesAdapterClassifier(text, tol=1e-9, max_iter=500).fit(X[rows].astype(float), y[rows])
+    losses = [log_loss(y_test, c.predict_proba(X_test.astype(float))) for c in (default, exact)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-3)
+
+
 def test_the_paper_recipe_reproduces_the_reference_within_the_spread_of_its_draws(
     pets, reference_nll
 ):
