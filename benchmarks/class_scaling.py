@@ -132,6 +132,8 @@ def exponent(rows):
 def shown(row, column):
     if row is None:
         return "not run"
+    if row["outcome"] == OF_TIME and column == "seconds":
+        return f"> {row['limit_s']:,.0f}"
     if row["outcome"] != ENDED:
         return row["outcome"].partition(":")[0]
     return f"{row[column]:,.2f}" if column == "seconds" else f"{row[column]:,.0f}"
