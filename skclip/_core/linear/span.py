@@ -95,8 +95,7 @@ class Span:
         if metric is not None:
             rows = rows @ metric
         # sqrt(a) x: eigenvectors of its Gram matrix diagonalise X' diag(a) X.
-        root = a.sqrt()[:, None]
-        scaled = rows if bool((a == 1).all()) else root * rows
+        scaled = a.sqrt()[:, None] * rows
         share = max(n, d) * torch.finfo(torch.float64).eps
         if n >= d:
             energy, basis = torch.linalg.eigh(scaled.T @ scaled)
@@ -111,9 +110,10 @@ class Span:
         basis = (scaled.T @ left) / energy.sqrt()
         if not bool((a > 0).all()):
             return cls(rows @ basis, basis, metric, centre, energy)
-        return cls(
-            left * energy.sqrt() / root, basis, metric, centre, energy, gram / (root * root.T)
-        )
+        inverse = a.rsqrt()
+        Z = left.mul_(energy.sqrt()).mul_(inverse[:, None])
+        gram.mul_(inverse[:, None]).mul_(inverse)
+        return cls(Z, basis, metric, centre, energy, gram)
 
 
 def _above(energy: Tensor, share: float) -> Tensor:
