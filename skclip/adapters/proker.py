@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from skclip._core.methods.kernel_ridge import half_spread
 from skclip._core.methods.proker import (
     ExactRegression,
     KernelChoice,
@@ -14,7 +15,6 @@ from skclip._core.methods.proker import (
     KernelModel,
     KernelRegression,
     Support,
-    half_spread,
     select,
 )
 from skclip._core.methods.proker_landmarks import LandmarkRegression
@@ -34,7 +34,7 @@ _LARGEST = 1e6
 _TEMPERATURE_WIDTH, _TEMPERATURE_WIDTH_WITHOUT_TEXT = 0.3, 2.0
 # Residuals without text are of the order of 1.
 _LOGIT_SCALE_WITHOUT_TEXT = 10.0
-# Rows up to which all are keys (16 of each of 1000 classes: 2 GB a matrix), and keys of more.
+# Rows up to which all are keys (16 of each of 1000 classes: 1 GB a matrix), and keys of more.
 _MOST_ROWS, _N_LANDMARKS = 2**14, 2**12
 
 
@@ -100,8 +100,14 @@ class ProKeRClassifier(BaseAdapterClassifier):
     Values that are "auto" have the lowest left-out log-loss, whose residuals are known in closed
     form, plus weak Gaussian priors on their logarithms: beta and ridge around 1/2 (over the mean
     half squared distance) and 0.1 with standard deviation 1, the temperature around 1 with 0.3
-    (without prototypes 2). The ridge is chosen first, then beta. Where no class has two
-    images, nothing can be left out and the centres are taken.
+    (without prototypes 2). Where no class has two images, nothing can be left out and the centres
+    are taken.
+
+    The ridge is chosen first, downhill from its centre, then beta. Where all images of some
+    classes, at least 64 classes and about 1024 rows, are at most half of the rows, these classes
+    choose the best pair of the grid, the same ones every time; the temperature and
+    ``loo_log_likelihood_`` are always those of the regression on all rows, at up to 4096 images
+    that are left out.
 
     :class:`skclip.PredictionSetClassifier` and :class:`skclip.OpenSetClassifier` take the models
     without each image from the inverse kernel, and the former, with ``method="full"``, also those
@@ -109,9 +115,11 @@ class ProKeRClassifier(BaseAdapterClassifier):
 
     Scores are not probabilities: the temperature is what makes them so.
 
-    Candidates are tried downhill from the centre, first of the ridge and then of beta, beyond 1500
-    rows in single precision. The cost is O(n^3) for each of them, usually five or six, and three
-    times 8 n^2 bytes; predicting takes O(n (d + c)) per row, in chunks that bound the memory of the
+    The cost is O(n^3 / 3 + n^2 c) for every regression on all rows: one where some classes choose,
+    else usually five or six. Beyond 1000 rows it is factorised in single precision, in two or three
+    matrices of 4 n^2 bytes, and the coefficients are refined, in O(n^2 (c + d)) a step, until they
+    are within 1e-6 of those in double precision; a ridge too small for that has double precision
+    throughout. Predicting takes O(n (d + c)) per row, in chunks that bound the memory of the
     kernel.
 
     Of more than 16,384 rows, 4096 of different images are drawn as keys, the same ones every time,

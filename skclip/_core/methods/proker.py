@@ -1,15 +1,6 @@
-r"""Kernel ridge regression with leave-one-out residuals in closed form.
+"""Kernel ridge regression with leave-one-out residuals in closed form.
 
-The kernel is :math:`k(x, x') = \exp(-\beta \|x - x'\|^2 / 2)`, which on unit rows is
-:math:`\exp(-\beta (1 - \langle x, x' \rangle))`. Targets E (n, c) of rows with weights a are
-fitted by
-
-.. math::
-    f(x) = k(x, X) D, \qquad D = Q E, \qquad Q = (K + \lambda\, \mathrm{diag}(1 / a))^{-1}
-
-The residual of rows g by the fit without them is :math:`Q_{gg}^{-1} D_g` (Allen, "The
-relationship between variable selection and data augmentation and a method for
-prediction", Technometrics 1974, for a single row).
+The regression is that of :mod:`skclip._core.methods.kernel_ridge`.
 """
 
 from __future__ import annotations
@@ -18,7 +9,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
+from itertools import product
 from typing import ClassVar
 
 import torch
@@ -27,7 +19,17 @@ from torch import Tensor
 from skclip._core.left_out_logits import LeftOutFactors
 from skclip._core.linear.leave_one_out import Groups
 from skclip._core.linear.temperature_scaling import fit_log_temperature, weighted_log_loss
-from skclip._core.methods.left_out_images import left_out_images
+from skclip._core.methods.kernel_ridge import (
+    half_squares,
+    inverse_kernel,
+    kernel,
+    left_out_fit,
+    left_out_residuals,
+    refined_solution,
+    solve,
+    system,
+)
+from skclip._core.methods.left_out_images import drawn, left_out_images
 from skclip._core.model import FittedModel
 
 __all__ = [
@@ -37,40 +39,16 @@ __all__ = [
     "KernelModel",
     "KernelRegression",
     "Support",
-    "half_spread",
-    "inverse_kernel",
-    "kernel",
     "left_out_factors",
-    "left_out_fit",
     "select",
-    "solve",
 ]
 
-
 # Rows up to which candidates are compared in float64.
-_ROWS_OF_FLOAT64 = 1500
-# Sizes of a triangle that is inverted, and of one that is multiplied, as a whole.
-_TRIANGLE, _PRODUCT = 128, 256
-
-
-def half_spread(X: Tensor, sample_weight: Tensor) -> float:
-    """Mean of half the squared distance of two rows; 1 where all rows are equal."""
-    share = sample_weight / sample_weight.sum()
-    spread = float(torch.dot(share, (X - share @ X).square().sum(dim=1)))
-    return spread if spread > 0 else 1.0
-
-
-def kernel(rows: Tensor, keys: Tensor, beta: float) -> Tensor:
-    """(k, m) affinities of rows (k, d) and keys (m, d)."""
-    return _half_squares(rows, keys).mul_(-beta).exp_()
-
-
-def _half_squares(rows: Tensor, keys: Tensor) -> Tensor:
-    """(k, m) halves of the squared distances."""
-    origin = keys.mean(dim=0)  # distances do not depend on it, their rounding does
-    rows, keys = rows - origin, keys - origin
-    half = 0.5 * rows.square().sum(dim=1)[:, None] + 0.5 * keys.square().sum(dim=1)
-    return torch.addmm(half, rows, keys.T, alpha=-1.0).clamp_(min=0.0)
+_ROWS_OF_FLOAT64 = 1000
+# Images that are left out at the most: few numbers are chosen by them.
+_MOST_LEFT_OUT = 2**12
+# Rows, and classes, at the least, of the part of a support that candidates are compared on.
+_ROWS_OF_PART, _CLASSES_OF_PART = 2**10, 2**6
 
 
 @dataclass(frozen=True)
@@ -104,55 +82,6 @@ class KernelModel(FittedModel):
         return n_features + 3 * len(self.keys) + 3 * self.n_classes
 
 
-def solve(K: Tensor, targets: Tensor, sample_weight: Tensor, ridge: float) -> Tensor:
-    """Dual coefficients D (n, c); weights must be positive."""
-    root = sample_weight.sqrt()[:, None]
-    factor = torch.linalg.cholesky(_regularised(K, root, ridge))
-    return root * torch.cholesky_solve(root * targets, factor)
-
-
-def _regularised(K: Tensor, root: Tensor, ridge: float) -> Tensor:
-    """``sqrt(a) K sqrt(a) + ridge I``, whose inverse between sqrt(a) is Q."""
-    B = (root * K).mul_(root.T)
-    B.diagonal().add_(ridge)
-    return B
-
-
-def left_out_fit(
-    K: Tensor, targets: Tensor, sample_weight: Tensor, ridge: float, groups: Groups
-) -> Tensor:
-    """(n, c) values f of every row by the fit without its group."""
-    root = sample_weight.sqrt()[:, None]
-    half = _inverse_of_triangle(torch.linalg.cholesky(_regularised(K, root, ridge))).mul_(root.T)
-    # Both from one factor, so that what rounds one of them rounds the other.
-    D = half.T @ (half @ targets)
-    index, present = groups.rows, groups.present
-    if index.shape[1] == 1:  # of single rows the diagonal of Q = half' half is all that counts
-        return targets - D / half.square().sum(dim=0)[:, None]
-    residual = _residuals(half.T @ half, D, groups)
-    out = targets.clone()
-    out[index[present]] -= residual[present]
-    return out
-
-
-def _residuals(Q: Tensor, D: Tensor, groups: Groups) -> Tensor:
-    """(g, s, c) residuals of the rows of every group by the fit without it; 0 for padded rows."""
-    index, present = groups.rows, groups.present
-    pairs = present[:, :, None] & present[:, None, :]
-    blocks = Q[index[:, :, None], index[:, None, :]] * pairs
-    # Padded rows get equations of their own.
-    blocks = blocks + torch.diag_embed((~present).to(Q.dtype))
-    residual: Tensor = torch.linalg.solve(blocks, D[index] * present[:, :, None])
-    return residual
-
-
-def inverse_kernel(keys: Tensor, sample_weight: Tensor, beta: float, ridge: float) -> Tensor:
-    """Q (n, n) of keys (n, d)."""
-    root = sample_weight.sqrt()[:, None]
-    B = _regularised(kernel(keys, keys, beta), root, ridge)
-    return (root * torch.cholesky_inverse(torch.linalg.cholesky(B))).mul_(root.T)
-
-
 def left_out_factors(
     model: KernelModel, sample_weight: Tensor, ridge: float, codes: Tensor
 ) -> LeftOutFactors:
@@ -165,7 +94,7 @@ def left_out_factors(
     keys = model.keys.double()
     Q = inverse_kernel(keys, sample_weight.to(keys), model.beta, ridge)
     groups = Groups.of(codes, sample_weight)
-    residual = _residuals(Q, model.dual.double(), groups)
+    residual = left_out_residuals(Q, model.dual.double(), groups)
     directions = Q[:, groups.rows.flatten()] * groups.present.flatten()
     g, _, c = residual.shape
     return LeftOutFactors(
@@ -176,51 +105,6 @@ def left_out_factors(
         shared=residual.new_zeros(len(keys), 0),
         levels=residual.new_zeros(len(keys), 0),
     )
-
-
-def _inverse_of_triangle(L: Tensor) -> Tensor:
-    """Inverse of a lower triangle, by halves: nearly all of its work is in matrix products."""
-    out = torch.zeros_like(L)
-    _invert(L, out)
-    return out
-
-
-def _invert(L: Tensor, out: Tensor) -> None:
-    """``[[A, 0], [B, C]]`` has the inverse ``[[A^-1, 0], [-C^-1 B A^-1, C^-1]]``."""
-    n = len(L)
-    if n <= _TRIANGLE:
-        identity = torch.eye(n, dtype=L.dtype, device=L.device)
-        torch.linalg.solve_triangular(L, identity, upper=False, out=out)
-        return
-    k = n // 2
-    _invert(L[:k, :k], out[:k, :k])
-    _invert(L[k:, k:], out[k:, k:])
-    product = torch.empty_like(L[k:, :k])
-    _times_triangle(L[k:, :k], out[:k, :k], product)
-    _triangle_times(out[k:, k:], product, out[k:, :k])
-    out[k:, :k].neg_()
-
-
-def _times_triangle(X: Tensor, T: Tensor, out: Tensor) -> None:
-    """``X @ T`` of a lower triangle T, whose other half is left out."""
-    if len(T) <= _PRODUCT:
-        torch.mm(X, T, out=out)
-        return
-    k = len(T) // 2
-    _times_triangle(X[:, :k], T[:k, :k], out[:, :k])
-    out[:, :k].addmm_(X[:, k:], T[k:, :k])
-    _times_triangle(X[:, k:], T[k:, k:], out[:, k:])
-
-
-def _triangle_times(T: Tensor, X: Tensor, out: Tensor) -> None:
-    """``T @ X`` of a lower triangle T, whose other half is left out."""
-    if len(T) <= _PRODUCT:
-        torch.mm(T, X, out=out)
-        return
-    k = len(T) // 2
-    _triangle_times(T[:k, :k], X[:k], out[:k])
-    _triangle_times(T[k:, k:], X[k:], out[k:])
-    out[k:].addmm_(T[k:, :k], X[:k])
 
 
 @dataclass(frozen=True)
@@ -280,6 +164,22 @@ class Support:
         """Candidates of many rows are told apart by far more than what float32 hides."""
         return torch.float64 if len(self.X) <= _ROWS_OF_FLOAT64 else torch.float32
 
+    @cached_property
+    def part(self) -> Support | None:
+        """Some of the classes with all of their images; None where half the rows are no more.
+
+        Of fewer images per class the best ridge is another, of fewer classes hardly.
+        """
+        share = _ROWS_OF_PART / len(self.X)
+        most = max(_CLASSES_OF_PART, math.ceil(share * self.n_classes))
+        classes = drawn(self.n_classes, most).to(self.y.device)
+        rows = torch.nonzero(torch.isin(self.y, classes)).squeeze(1)
+        if not 0 < 2 * len(rows) <= len(self.X):
+            return None
+        codes = torch.unique(self.codes[rows], return_inverse=True)[1]
+        y = torch.searchsorted(classes, self.y[rows])
+        return Support(self.X[rows], y, self.weight[rows], codes, self.text[classes])
+
     def cosines(self, rows: Tensor | slice) -> Tensor:
         """(k, c) with the text."""
         return self.X[rows] @ self.text.T
@@ -305,6 +205,16 @@ class KernelRegression(ABC):
         groups, kept = self.support.groups, self.images[0]
         return groups.rows[kept][groups.present[kept]]
 
+    @property
+    def weight(self) -> float:
+        """Of all rows whose image can be left out."""
+        return float(self.support.weight[self.rows].sum()) / self.images[1]
+
+    @property
+    def draft(self) -> KernelRegression | None:
+        """A much smaller regression whose losses rank beta and ridge alike, where there is one."""
+        return None
+
     @abstractmethod
     def left_out(self, beta: float, ridge: float) -> Tensor:
         """(k, c) values f at `rows` by the fit without their image."""
@@ -321,36 +231,90 @@ class KernelRegression(ABC):
 
 @dataclass(frozen=True)
 class ExactRegression(KernelRegression):
-    """All rows are keys: O(n^3) for every beta and ridge, and several times 8 n^2 bytes."""
+    """All rows are keys: O(n^3) for every beta and ridge, and two or three n^2 numbers.
+
+    Of many rows these are in float32, which tells candidates apart, and from which the dual
+    coefficients are refined; in float64 where float32 has too few digits for the ridge.
+    """
 
     support: Support
 
     @cached_property
     def images(self) -> tuple[Tensor, float]:
-        return left_out_images(self.support.groups, self.support.y, self.support.n_classes)
+        support = self.support
+        return left_out_images(support.groups, support.y, support.n_classes, _MOST_LEFT_OUT)
 
     @property
     def keys(self) -> Tensor:
         return self.support.X
 
     @cached_property
-    def _gaps(self) -> Tensor:
-        X = self.support.X.to(self.support.working_dtype)
-        return _half_squares(X, X)
+    def draft(self) -> KernelRegression | None:
+        part = self.support.part
+        return None if part is None else ExactRegression(part)
 
     @cached_property
-    def _targets(self) -> Tensor:
-        return self.support.targets(slice(None))
+    def _order(self) -> Tensor:
+        """(n,) rows, of which the last are those that are left out."""
+        rows = self.rows
+        others = torch.ones_like(self.support.y, dtype=torch.bool)
+        others[rows] = False
+        return torch.cat([torch.nonzero(others).squeeze(1), rows])
+
+    @cached_property
+    def _ordered(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows, targets and weights in this order."""
+        order, support = self._order, self.support
+        return support.X[order], support.targets(order), support.weight[order]
+
+    @cached_property
+    def _left_out_groups(self) -> Groups:
+        """Of the last rows alone."""
+        sizes = self.support.groups.present[self.images[0]].sum(dim=1)
+        codes = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
+        return Groups.of(codes, self.support.weight[self.rows])
+
+    @cached_property
+    def _half_squares(self) -> Tensor:
+        X = self._ordered[0].to(self.support.working_dtype)
+        return half_squares(X, X)
+
+    def _kernel(self, beta: float) -> Tensor:
+        if self.draft is None:  # many are asked for
+            return (-beta * self._half_squares).exp_()
+        X = self._ordered[0].to(self.support.working_dtype)
+        return kernel(X, X, beta)
+
+    @cached_property
+    def _last(self) -> dict[tuple[float, float], Tensor]:
+        return {}
+
+    def _factor(self, beta: float, ridge: float) -> Tensor:
+        """(n, n) of the system; the last one is kept."""
+        if (beta, ridge) not in self._last:
+            self._last.clear()
+            X, _, a = self._ordered
+            factor, failed = torch.linalg.cholesky_ex(system(self._kernel(beta), a, ridge))
+            if failed:
+                factor = torch.linalg.cholesky(system(kernel(X, X, beta), a, ridge))
+            self._last[beta, ridge] = factor
+        return self._last[beta, ridge]
 
     def left_out(self, beta: float, ridge: float) -> Tensor:
-        K = (-beta * self._gaps).exp_()
-        a = self.support.weight.to(K.dtype)
-        fit = left_out_fit(K, self._targets.to(K.dtype), a, ridge, self.support.groups)
-        return fit[self.rows]
+        factor = self._factor(beta, ridge)
+        return left_out_fit(factor, self._ordered[1].to(factor.dtype), self._left_out_groups)
 
     def dual(self, beta: float, ridge: float) -> Tensor:
-        X = self.support.X
-        return solve(kernel(X, X, beta), self._targets, self.support.weight, ridge)
+        X, targets, a = self._ordered
+        factor = self._factor(beta, ridge)
+        D: Tensor | None
+        if factor.dtype == targets.dtype:
+            D = torch.cholesky_solve(targets, factor)
+        else:
+            D = refined_solution(X, targets, a, beta, ridge, factor)
+        if D is None:
+            D = solve(kernel(X, X, beta), targets, a, ridge)
+        return torch.empty_like(D).index_copy_(0, self._order, D)
 
 
 def select(
@@ -358,29 +322,50 @@ def select(
 ) -> KernelChoice | None:
     """Beta, ridge and temperature of the lowest left-out log-loss, or None.
 
-    First the ridge at the first beta is chosen, then beta. Only rows whose class has another
-    image count; None where there are none.
+    Where the regression has a draft, beta and ridge are the best pair for that one, and only the
+    temperature is the regression's own. Else first the ridge at the first beta is chosen, then
+    beta. Only rows whose class has another image count; None where there are none.
     """
-    rows, share = regression.rows, regression.images[1]
-    if not len(rows):
+    if not len(regression.rows):
         return None
-    support = regression.support
-    dtype = support.working_dtype
-    y, a, text = support.y[rows], support.weight[rows].to(dtype), support.cosines(rows).to(dtype)
-    a = a / share
+    own = _Losses(regression, grid, logit_scale, regression.weight)
+    draft = regression.draft
+    if draft is not None and len(draft.rows):
+        rough = _Losses(draft, grid, logit_scale, regression.weight)
+        pairs = product(range(len(grid.betas)), range(len(grid.ridges)))
+        return own(*min(pairs, key=lambda pair: rough(*pair).loss))
+    j = _downhill(grid.ridges, lambda j: own(0, j).loss)
+    i = _downhill(grid.betas, lambda i: own(i, j).loss)
+    return own(i, j)
 
-    @cache
-    def evaluate(i: int, j: int) -> KernelChoice:
-        beta, ridge = grid.betas[i], grid.ridges[j]
+
+class _Losses:
+    """Candidate -> what it comes to on left-out rows, whose weights sum to `weight`."""
+
+    def __init__(
+        self, regression: KernelRegression, grid: KernelGrid, logit_scale: float, weight: float
+    ) -> None:
+        self.regression, self.grid, self.logit_scale = regression, grid, logit_scale
+        support, rows = regression.support, regression.rows
+        dtype = support.working_dtype
+        a = support.weight[rows]
+        self.y, self.weight = support.y[rows], (a * (weight / a.sum())).to(dtype)
+        self.text = support.cosines(rows).to(dtype)
+        self._known: dict[tuple[int, int], KernelChoice] = {}
+
+    def __call__(self, i: int, j: int) -> KernelChoice:
+        if (i, j) not in self._known:
+            self._known[i, j] = self._measure(self.grid.betas[i], self.grid.ridges[j])
+        return self._known[i, j]
+
+    def _measure(self, beta: float, ridge: float) -> KernelChoice:
+        grid = self.grid
         weight = ridge if grid.weight is None else grid.weight
-        scores = logit_scale * (text + weight * regression.left_out(beta, ridge))
-        temperature, loss = _temperature(scores, y, a, grid)
+        fit = self.regression.left_out(beta, ridge).to(self.text.dtype)
+        scores = self.logit_scale * (self.text + weight * fit)
+        temperature, loss = _temperature(scores, self.y, self.weight, grid)
         loss += grid.penalty(beta, ridge)
-        return KernelChoice(beta, ridge, temperature, loss, -loss / float(a.sum()))
-
-    j = _downhill(grid.ridges, lambda j: evaluate(0, j).loss)
-    i = _downhill(grid.betas, lambda i: evaluate(i, j).loss)
-    return evaluate(i, j)
+        return KernelChoice(beta, ridge, temperature, loss, -loss / float(self.weight.sum()))
 
 
 def _downhill(values: Sequence[float], loss: Callable[[int], float]) -> int:

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skclip._core.methods.proker import KernelModel, inverse_kernel
+from skclip._core.methods.kernel_ridge import inverse_kernel
+from skclip._core.methods.proker import KernelModel
 
 __all__ = ["AugmentedKernel", "AugmentedLogits"]
 

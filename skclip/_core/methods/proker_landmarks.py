@@ -28,8 +28,9 @@ import torch
 from torch import Tensor
 
 from skclip._core.methods.chunks import row_chunks
+from skclip._core.methods.kernel_ridge import kernel
 from skclip._core.methods.left_out_images import drawn, left_out_images
-from skclip._core.methods.proker import KernelRegression, Support, kernel
+from skclip._core.methods.proker import KernelRegression, Support
 
 __all__ = ["LandmarkRegression"]
 

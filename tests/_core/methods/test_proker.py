@@ -1,5 +1,6 @@
-"""Kernel ridge regression: the kernel, the solution, and leaving out without refitting."""
+"""Kernel ridge regression of a support: what is left out, what is chosen, and its coefficients."""
 
+import itertools
 import math
 
 import pytest
@@ -7,74 +8,10 @@ import torch
 
 from skclip._core.linear.leave_one_out import Groups
 from skclip._core.methods import proker
-from skclip._core.methods.proker import (
-    ExactRegression,
-    KernelGrid,
-    Support,
-    half_spread,
-    kernel,
-    left_out_fit,
-    select,
-    solve,
-)
+from skclip._core.methods.kernel_ridge import kernel, left_out_fit, solve, system
+from skclip._core.methods.proker import ExactRegression, KernelGrid, Support, select
 
 from ..conftest import make_problem
-
-
-@pytest.fixture
-def targets():
-    return torch.randn(30, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-
-
-def test_the_kernel_of_unit_rows_is_the_published_one(problem):
-    X = problem.X
-    torch.testing.assert_close(kernel(X[:7], X, 2.0), torch.exp(-2.0 * (1 - X[:7] @ X.T)))
-
-
-def test_the_kernel_does_not_depend_on_the_origin(problem):
-    X = problem.X
-    torch.testing.assert_close(kernel(X + 1e3, X + 1e3, 2.0), kernel(X, X, 2.0))
-
-
-def test_the_half_spread_is_the_mean_of_half_squared_distances(problem):
-    X, a = problem.X, problem.sample_weight / problem.sample_weight.sum()
-    gaps = 0.5 * torch.cdist(X, X).square()
-    assert half_spread(X, problem.sample_weight) == pytest.approx(float(a @ gaps @ a))
-
-
-def test_equal_rows_have_a_spread_of_one():
-    assert half_spread(torch.ones(3, 2), torch.ones(3)) == 1.0
-
-
-def test_the_solution_minimises_the_penalised_squares(problem, targets):
-    """In the dual coefficients, by the gradient of the primal objective."""
-    K, a = kernel(problem.X, problem.X, 1.5), problem.sample_weight
-    D = solve(K, targets, a, 0.3).requires_grad_(True)
-    fit = K @ D
-    objective = (a[:, None] * (targets - fit).square()).sum() + 0.3 * (D * fit).sum()
-    (gradient,) = torch.autograd.grad(objective, D)
-    assert float(gradient.abs().max()) < 1e-12
-
-
-@pytest.mark.parametrize("size", [1, 3])
-def test_left_out_values_are_those_of_a_refit(problem, targets, size):
-    K, a = kernel(problem.X, problem.X, 1.5), problem.sample_weight
-    codes = torch.arange(30) // size
-    left_out = left_out_fit(K, targets, a, 0.3, Groups.of(codes, a))
-    for code in range(30 // size):
-        out, keep = codes == code, codes != code
-        D = solve(K[keep][:, keep], targets[keep], a[keep], 0.3)
-        torch.testing.assert_close(left_out[out], K[out][:, keep] @ D)
-
-
-def test_groups_may_differ_in_size(problem, targets):
-    K, a = kernel(problem.X, problem.X, 1.5), problem.sample_weight
-    codes = torch.tensor([0] * 5 + [1] * 2 + list(range(2, 25)))
-    left_out = left_out_fit(K, targets, a, 0.3, Groups.of(codes, a))
-    for code in (0, 1, 7):
-        out, keep = codes == code, codes != code
-        D = solve(K[keep][:, keep], targets[keep], a[keep], 0.3)
-        torch.testing.assert_close(left_out[out], K[out][:, keep] @ D)
 
 
 def grid(**changes):
@@ -97,7 +34,8 @@ def test_the_choice_is_the_least_left_out_loss_among_ridges_then_among_betas(wei
     groups = Groups.of(torch.arange(30), a)
 
     def loss(beta, ridge):
-        fit = left_out_fit(kernel(p.X, p.X, beta), targets, a, ridge, groups)
+        factor = torch.linalg.cholesky(system(kernel(p.X, p.X, beta), a, ridge))
+        fit = left_out_fit(factor, targets, groups)
         scores = 5.0 * (text + (ridge if weight is None else weight) * fit) / 1.3
         losses = torch.nn.functional.cross_entropy(scores, p.y, reduction="none")
         logs = math.log(beta / betas[0]), math.log(ridge / ridges[0])
@@ -142,10 +80,104 @@ def test_a_search_downhill_finds_the_lowest_of_a_valley(lowest):
     assert proker._downhill(values[:1], loss) == 0
 
 
-@pytest.mark.parametrize("n", [1, 127, 128, 129, 300])
-def test_a_triangle_is_inverted_by_halves(n):
-    generator = torch.Generator().manual_seed(0)
-    A = torch.randn(n, n, generator=generator, dtype=torch.float64)
-    L = torch.linalg.cholesky(A @ A.T + n * torch.eye(n, dtype=torch.float64))
-    identity = torch.eye(n, dtype=torch.float64)
-    torch.testing.assert_close(proker._inverse_of_triangle(L) @ L, identity)
+def support_of(p, size=1):
+    """Rows in images of `size`."""
+    c = len(p.prior_mean)
+    codes = (torch.arange(len(p.X)) % c) + c * (torch.arange(len(p.X)) // (c * size))
+    return Support(p.X, p.y, p.sample_weight, codes, p.prior_mean)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_few_images_are_left_out_where_there_are_many(monkeypatch, size):
+    """And their values are those that they have among all."""
+    support = support_of(make_problem(n=36), size)
+    whole = ExactRegression(support)
+    monkeypatch.setattr(proker, "_MOST_LEFT_OUT", 5)
+    part = ExactRegression(support)
+    assert (len(part.images[0]), part.images[1]) == (5, 5 / (36 / size))
+    at = (whole.rows[:, None] == part.rows).int().argmax(dim=0)
+    torch.testing.assert_close(part.left_out(1.5, 0.3), whole.left_out(1.5, 0.3)[at])
+    torch.testing.assert_close(part.dual(1.5, 0.3), whole.dual(1.5, 0.3))
+
+
+def test_coefficients_are_in_the_order_of_the_keys(monkeypatch):
+    """Whatever precision the candidates had."""
+    support = support_of(make_problem(n=36))
+    K, targets = kernel(support.X, support.X, 0.1), support.targets(slice(None))
+    exact = solve(K, targets, support.weight, 0.3)
+    monkeypatch.setattr(proker, "_MOST_LEFT_OUT", 5)
+    for rows_of_float64 in (36, 35):
+        monkeypatch.setattr(proker, "_ROWS_OF_FLOAT64", rows_of_float64)
+        D = ExactRegression(support).dual(0.1, 0.3)
+        assert float((D - exact).norm() / exact.norm()) < 1e-6
+
+
+def test_where_single_precision_has_too_few_digits_there_is_double(monkeypatch):
+    """A kernel that is all but constant, with a ridge far below float32's rounding errors."""
+    support = support_of(make_problem(n=36))
+    in_double = ExactRegression(support)
+    left_out, dual = in_double.left_out(1e-3, 1e-9), in_double.dual(1e-3, 1e-9)
+    monkeypatch.setattr(proker, "_ROWS_OF_FLOAT64", 0)
+    in_single = ExactRegression(support)
+    torch.testing.assert_close(in_single.left_out(1e-3, 1e-9), left_out)
+    torch.testing.assert_close(in_single.dual(1e-3, 1e-9), dual)
+
+
+@pytest.fixture
+def many_classes(monkeypatch):
+    """A problem of 32 classes with three images each, of which 12 classes are enough."""
+    monkeypatch.setattr(proker, "_ROWS_OF_PART", 30)
+    monkeypatch.setattr(proker, "_CLASSES_OF_PART", 12)
+    return make_problem(n=96, c=32, d=16)
+
+
+def test_a_part_has_some_classes_with_all_that_is_theirs(many_classes):
+    support = support_of(many_classes)
+    part = support.part
+    assert len(part.text) == 12
+    found = (part.text[:, None] == support.text).all(dim=2).int().argmax(dim=1)
+    rows = torch.nonzero(torch.isin(support.y, found)).squeeze(1)
+    assert torch.equal(part.X, support.X[rows])
+    assert torch.equal(found[part.y], support.y[rows])
+    assert torch.equal(part.weight, support.weight[rows])
+    assert torch.equal(part.codes, torch.unique(support.codes[rows], return_inverse=True)[1])
+
+
+def test_there_is_no_part_where_it_would_be_most_of_the_whole(many_classes, monkeypatch):
+    monkeypatch.setattr(proker, "_CLASSES_OF_PART", 17)
+    assert support_of(many_classes).part is None
+
+
+def test_a_pair_is_chosen_on_the_part_and_its_loss_is_of_all(many_classes):
+    """With priors that weigh as much against the part's losses as they do against all."""
+    p = many_classes
+    known = {"temperature": 1.3, "width": 0.6}
+    candidates = grid(betas=[1.0, 4.0, 0.3], ridges=[0.1, 1.0, 0.02], **known)
+    regression = exact(p)
+    part = regression.support.part
+    times = float(p.sample_weight.sum() / part.weight.sum())
+
+    def loss(support, beta, ridge):
+        alone = grid(betas=[beta], ridges=[ridge], **known)
+        return select(ExactRegression(support), alone, 5.0).loss
+
+    def rough(pair):
+        return times * loss(part, *pair) + candidates.penalty(*pair)
+
+    found = select(regression, candidates, 5.0)
+    best = min(itertools.product(candidates.betas, candidates.ridges), key=rough)
+    assert (found.beta, found.ridge) == best
+    assert found.loss == pytest.approx(loss(regression.support, *best) + candidates.penalty(*best))
+
+
+def test_the_choice_on_a_part_does_not_depend_on_the_order_of_rows(many_classes):
+    p = many_classes
+    order = torch.randperm(len(p.X), generator=torch.Generator().manual_seed(0))
+    candidates = grid(betas=[1.0, 4.0, 0.3], ridges=[0.1, 1.0, 0.02])
+    support = Support(
+        p.X[order], p.y[order], p.sample_weight[order], torch.arange(96), p.prior_mean
+    )
+    first, second = (select(one, candidates, 5.0) for one in (exact(p), ExactRegression(support)))
+    assert (first.beta, first.ridge) == (second.beta, second.ridge)
+    assert first.loss == pytest.approx(second.loss)
+    assert first.temperature == pytest.approx(second.temperature)
