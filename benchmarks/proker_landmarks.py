@@ -68,6 +68,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="a small size, no file")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", PrototypeWarning)  # two classes of ImageNet have one name
+    warnings.filterwarnings("ignore", "ProKeRClassifier solves for all rows")  # it is the subject
     tables = []
     for name, data in tasks(quick=arguments.quick).items():
         rows = list(compare(*data))

@@ -1,5 +1,6 @@
 """Kernel ridge regression of what the text leaves unexplained."""
 
+import warnings
 from numbers import Real
 from typing import Any, Self
 
@@ -127,7 +128,7 @@ class ProKeRClassifier(BaseAdapterClassifier):
     matrices, O(4096^2 n) for each beta, decides the time, and memory does not grow with n^2.
     Left-out residuals, at up to 2^25 / c images, are exact for this function. It is another and
     weaker classifier than the regression on all rows, which is out of reach with so many, and on
-    real features :class:`GaussianDAClassifier` was better in less time.
+    real features :class:`GaussianDAClassifier` was better in less time: a warning says so.
 
     References
     ----------
@@ -242,8 +243,16 @@ class ProKeRClassifier(BaseAdapterClassifier):
     @staticmethod
     def _regression(support: Support) -> KernelRegression:
         """With every row a key, or with some where a matrix of all pairs is too large."""
-        if len(support.X) <= _MOST_ROWS:
+        n = len(support.X)
+        if n <= _MOST_ROWS:
             return ExactRegression(support)
+        warnings.warn(
+            f"ProKeRClassifier solves for all rows of up to {_MOST_ROWS:,}; got {n:,}, of which "
+            f"{min(n, _N_LANDMARKS):,} are taken as keys: a weaker classifier. "
+            "GaussianDAClassifier takes all rows, and less time.",
+            UserWarning,
+            stacklevel=3,
+        )
         return LandmarkRegression.drawn(support, _N_LANDMARKS)
 
     def _logit_scale_without_text(self, X: np.ndarray, sample_weight: np.ndarray) -> float:

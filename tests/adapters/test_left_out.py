@@ -109,7 +109,8 @@ def test_keys_that_are_some_of_the_rows_have_no_closed_form(task, monkeypatch):
     assert augmented_models(fitted, task.y) is not None
     monkeypatch.setattr(proker, "_MOST_ROWS", 10)
     monkeypatch.setattr(proker, "_N_LANDMARKS", 8)
-    fitted = ProKeRClassifier(task.text).fit(task.X, task.y)
+    with pytest.warns(UserWarning, match="a weaker classifier"):
+        fitted = ProKeRClassifier(task.text).fit(task.X, task.y)
     assert left_out_models(fitted, task.X, task.y, None) is None
     assert augmented_models(fitted, task.y) is None
 

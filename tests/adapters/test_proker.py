@@ -141,7 +141,8 @@ def test_many_rows_are_fitted_on_some_of_them(monkeypatch):
 
     def proba(n_landmarks):
         monkeypatch.setattr(proker, "_N_LANDMARKS", n_landmarks)
-        classifier = ProKeRClassifier(task.text).fit(task.X, task.y)
+        with pytest.warns(UserWarning, match="up to 60; got 128, of which .* a weaker classifier"):
+            classifier = ProKeRClassifier(task.text).fit(task.X, task.y)
         assert len(classifier.X_fit_) == min(n_landmarks, 128)
         assert classifier.dual_coef_.shape == (len(classifier.X_fit_), 8)
         return classifier.predict_proba(task.X_test)
