@@ -92,7 +92,8 @@ class Pairs:
             some, width = order[classes], sizes[classes.start]
             place = torch.arange(width, device=row.device)
             index = row[(start[some, None] + place).clamp(max=len(row) - 1)]
-            blocks.append(rows.products(index).mul_(factor[some, None, None]))
+            products = rows.span.products(index, rows.problem.bias_variance)
+            blocks.append(products.mul_(factor[some, None, None]))
             padded.append(index.view(-1))
             present.append((place < counts[some, None]).view(-1))
             widths += [width] * len(some)

@@ -20,6 +20,7 @@ rows, and the rows of the class itself, enter the solve for the class.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -170,21 +171,22 @@ def _leverage(problem: LinearProblem, span: Span, doubts: _Doubts) -> Tensor:
     A class with m pairs costs O(m^2 r) in the dual, many classes at once, or O(m r^2) in the
     primal when m is at least r.
     """
-    phi, ridge = prior_features(problem, span)
     weight = problem.sample_weight[doubts.rows] * doubts.curvature
     q = torch.zeros_like(weight)
-    proper = bool((ridge > 0).all())
+    proper, r = math.isfinite(problem.bias_variance), span.Z.shape[1] + problem.has_bias
     sizes = [end - start for start, end in pairwise(doubts.first)]
     by_size = sorted(range(len(sizes)), key=sizes.__getitem__)
-    dual = [c for c in by_size if proper and sizes[c] < phi.shape[1]]
-    for c in by_size[len(dual) :]:
+    dual = [c for c in by_size if proper and sizes[c] < r]
+    if primal := by_size[len(dual) :]:
+        phi, ridge = prior_features(problem, span)
+    for c in primal:
         where = doubts.of_class(c)
         rows = doubts.rows[where]
         q[where] = _ClassCovariance.of(phi[rows], weight[where], ridge, problem, c).diagonal()
     # Classes of similar size share a batch, padded with rows of weight zero.
     while dual:
         largest = sizes[dual[-1]]
-        per_class = phi.element_size() * max(largest, 1) * (phi.shape[1] + 3 * largest)
+        per_class = weight.element_size() * max(largest, 1) * (r + 3 * largest)
         size = max(1, _BYTES_PER_BATCH // per_class)
         batch, dual = dual[-size:], dual[:-size]
         _dual_leverage(problem, span, doubts, weight, batch, largest, out=q)
@@ -210,8 +212,7 @@ def _dual_leverage(
     pairs = pairs.clamp(max=len(weight) - 1)
     root = (weight[pairs] * present).sqrt()
     factor = problem.logit_scale**2 / problem.prior_precision[classes]
-    K = span.products(doubts.rows[pairs]).add_(problem.bias_variance)
-    K.mul_(factor[:, None, None])
+    K = span.products(doubts.rows[pairs], problem.bias_variance).mul_(factor[:, None, None])
     # diag of K - K g (I + g K g)^-1 g K with g = sqrt(a h).
     inner = root[:, :, None] * K
     B = inner * root[:, None, :]

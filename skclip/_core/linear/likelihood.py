@@ -42,13 +42,6 @@ class Rows:
     labelled: Tensor
     penalty: Tensor
 
-    def products(self, rows: Tensor) -> Tensor:
-        """(b, m, m) what the logits of rows (b, m) share under the prior, in units of 1 / lambda.
-
-        That is ``Z diag(lambda_c / penalty_c) Z'``, the same for every class.
-        """
-        return self.span.products(rows).add_(self.problem.bias_variance)
-
     def in_last_axes(self, most: int) -> Rows:
         """With at most so many coordinates, those in which rows differ most, and the bias."""
         size = min(most + self.problem.has_bias, self.Z.shape[1])

@@ -42,19 +42,20 @@ class Span:
         """(c, d) from coordinates (c, r); M times the basis is not formed, as d is often more."""
         return weights_of(coordinates, self.basis, self.metric)
 
-    def products(self, rows: Tensor) -> Tensor:
-        """(b, m, m) inner products of the coordinates of b times m rows, as rows (b, m) has them.
+    def products(self, rows: Tensor, bias_variance: float) -> Tensor:
+        """(b, m, m) inner products of the coordinates of rows (b, m), plus the bias' variance.
 
-        Times the variance of a coordinate, the prior covariance of these rows' logits of a class.
+        Times ``tau^2 / lambda``, the prior covariance of these rows' logits of a class.
         """
         n, r = self.Z.shape
         if n <= _FEW_ROWS * r:
             # Positions in memory, and short ones, are several times as fast as pairs of indices.
             short = rows.int() if n * n < 2**31 else rows
             where = n * short[:, :, None] + short[:, None, :]
-            return self._all_products.view(-1).index_select(0, where.view(-1)).view(where.shape)
+            products = self._all_products.view(-1).index_select(0, where.view(-1))
+            return products.view(where.shape).add_(bias_variance)
         part = self.Z[rows]
-        return torch.bmm(part, part.mT)
+        return torch.bmm(part, part.mT).add_(bias_variance)
 
     @cached_property
     def _all_products(self) -> Tensor:
